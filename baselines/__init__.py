@@ -1,0 +1,1 @@
+"""Policies to beat: heuristics, metaheuristics, exact solvers and bounds, by family."""

@@ -1,0 +1,1 @@
+"""The simulated fleets: a core written once, and a folder for each family."""

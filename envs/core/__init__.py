@@ -1,0 +1,1 @@
+"""What every family shares: simulator protocol, scenarios, workloads, faces, records."""

@@ -1,0 +1,1 @@
+"""Real traces and seeded generators: what a fleet is asked to do."""
