@@ -1,0 +1,1 @@
+"""Torch modules, independent of the size of the fleet."""

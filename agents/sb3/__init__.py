@@ -1,0 +1,1 @@
+"""Stable-Baselines3: the vector environment and training."""

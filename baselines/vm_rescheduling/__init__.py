@@ -1,0 +1,1 @@
+"""Planners and policies for VM rescheduling."""

@@ -1,0 +1,1 @@
+"""VM rescheduling: which few VMs should move, and where to, so that large VMs fit again."""

@@ -1,0 +1,1 @@
+"""The command line, training, benchmarks and the leaderboard."""

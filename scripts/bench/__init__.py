@@ -1,0 +1,1 @@
+"""Steps per CPU-second, memory, and the ratio to named peers."""
