@@ -1,0 +1,52 @@
+"""The one way to compile a kernel, and the one place that knows where compiled code is kept.
+
+Numba's cache does not notice an edited callee in another file, so the cache folder is keyed by a
+digest of every kernel source of the package: an edit anywhere recompiles, a new process does not.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+from numba.core import config
+
+F = TypeVar("F", bound=Callable[..., object])
+
+PACKAGE = Path(__file__).parents[2]
+FOLDERS = ("envs", "baselines", "agents")
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: under ``NUMBA_CACHE_DIR``, else the user's cache folder."""
+    digest = hashlib.sha256()
+    for folder in FOLDERS:
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            source = path.read_bytes()
+            if b"core.jit import" in source:
+                digest.update(path.name.encode() + source)
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    base = Path(chosen) if chosen else Path(home).expanduser() / "fleetgym" / "kernels"
+    folder_path = base / digest.hexdigest()[:16]
+    try:
+        folder_path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder_path = Path(tempfile.mkdtemp(prefix="fleetgym-kernels-"))
+    return folder_path
+
+
+def kernel(function: F) -> F:
+    """Compiles a module-level function: cached on disk, without the GIL, exact arithmetic."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())
+    try:
+        compiled: F = numba.njit(cache=True, nogil=True)(function)
+    finally:
+        config.CACHE_DIR = before
+    return compiled
