@@ -1,5 +1,8 @@
 """The arrays of the VM rescheduling machine: each field with its shape and unit, said once.
 
+Arrays of one type and one entity are packed into one (`World`): Numba compiles and dispatches by
+the number of arrays. `State` names their rows again for policies.
+
 B worlds, P machines, S = 2P slots (slot ``2 * pm + numa`` is a NUMA node), V virtual machines
 (an index is never reused within an episode), T types, C classes, G groups, E events. A *type*
 is a distinct (cores, memory, gpu, double); a *class* is a distinct (type, group), the unit by
@@ -16,6 +19,8 @@ Float64 = NDArray[np.float64]
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+Terms = tuple[float, float, float, float, float, float]
 
 # Features of a machine, for NUMA node n at offset NODE_FEATURES * n, then those of the machine.
 NODE_FEATURES = 7
@@ -58,39 +63,78 @@ PROGRESS = (
 
 
 class State(NamedTuple):
-    """What a policy may see of B worlds: the fleet as it stands."""
+    """What a policy may see of B worlds: read-only views of the fleet as it stands."""
 
     slot_cores: Int32  # (B, S) cores of the node
     slot_memory: Int32  # (B, S) MiB
     slot_gpu: Int32  # (B, S) milli-GPU
-    pm_rack: Int32  # (B, P) rack index
     free_cores: Int32  # (B, S) cores
     free_memory: Int32  # (B, S) MiB
     free_gpu: Int32  # (B, S) milli-GPU
+    pm_rack: Int32  # (B, P) rack index
     pm_vms: Int32  # (B, P) number of VMs on the machine
-    pm_head: Int32  # (B, P) first VM of the machine's list, or -1
-    vm_next: Int32  # (B, V) next VM on the same machine, or -1
-    vm_prev: Int32  # (B, V) previous VM on the same machine, or -1
     vm_pm: Int32  # (B, V) host, or -1 where absent
     vm_numa: Int32  # (B, V) node, 0 for a double-NUMA VM
     vm_type: Int32  # (B, V) type, or -1 for padding and VMs that have not arrived
     vm_class: Int32  # (B, V) class, or -1 likewise
-    vm_movable: Int8  # (B, V) 1 where it may be migrated
+    vm_movable: Int32  # (B, V) 1 where it may be migrated
     type_cores: Int32  # (B, T) cores on each node used; padding types fit nowhere
     type_memory: Int32  # (B, T) MiB on each node used
     type_gpu: Int32  # (B, T) milli-GPU on each node used
-    type_double: Int8  # (B, T)
-    class_type: Int32  # (B, C) type of the class, or -1 for padding
-    class_group: Int32  # (B, C) group of the class, or -1
+    type_double: Int32  # (B, T) 1 for a double-NUMA type
+    class_group: Int32  # (B, C) anti-affinity group of the class, or -1
     group_max: Int32  # (B, G) VMs of the group a machine may hold
     group_count: Int32  # (B, G, P) VMs of the group on the machine
-    chosen: Int32  # (B,) VM chosen in the first phase, or -1
-    moves_left: Int32  # (B,) of the migration number limit
+    chosen: Int64  # (B,) VM chosen in the first phase, or -1
+    moves_left: Int64  # (B,) of the migration number limit
     clock: Int64  # (B,) ns since the start
-    sums: Int64  # (B, len(SUMS)) running sums of the objective, below
+    last_move: Int32  # (B, 3) VM, source slot, target slot of the last migration, or -1
 
 
-# Columns of State.sums: the objective is a function of these integers, so it never drifts.
+class World(NamedTuple):
+    """All arrays of B worlds; rows of the packed ones are named by the constants below."""
+
+    slots: Int32  # (B, 6, S)
+    machines: Int32  # (B, P, 3)
+    vms: Int32  # (B, V, 8) entity first: a VM is visited alone, half a cache line; one spare
+    types: Int32  # (B, 6, T)
+    classes: Int32  # (B, 7, C)
+    members: Int32  # (B, V) VMs ordered by class, those yet to arrive included
+    group_max: Int32  # (B, G)
+    group_count: Int32  # (B, G, P)
+    last_move: Int32  # (B, 3)
+    scalars: Int64  # (B, 8)
+    sums: Int64  # (B, len(SUMS)) running sums of the objective: integers never drift
+    events: Int64  # (B, 3, E) what the outside world will do, hidden from online policies
+    newcomers: Int32  # (B, 2, V) type and class each VM has once it is there, hidden likewise
+    legal: Int8  # (B, V) 1 where the VM has a legal target now
+    scale: Float32  # (B, 3) largest node: cores, MiB, milli-GPU, each at least 1
+    obs_pms: Float32  # (B, P, len(PM_FEATURES)) one cache line a machine
+    obs_vms: Float32  # (B, V, len(VM_FEATURES))
+    progress: Float32  # (B, len(PROGRESS))
+    mask: Int8  # (B, V + 1 + S) the mask the policy sees
+    reward: Float64  # (B, len(TERMS) + 1) by terms, and their sum
+    outside: Float64  # (B,) minus the objective's change by the outside world, not handed out yet
+    flags: Int8  # (B, 3)
+
+
+SLOT_ROWS = ("slot_cores", "slot_memory", "slot_gpu", "free_cores", "free_memory", "free_gpu")
+SLOT_CORES, SLOT_MEMORY, SLOT_GPU, FREE_CORES, FREE_MEMORY, FREE_GPU = range(6)
+RACK, VMS, HEAD = range(3)  # of machines: rack, number of VMs, first VM of its list or -1
+PM, NUMA, TYPE, CLASS, MOVABLE, NEXT, PREV = range(7)  # of VMs; NEXT, PREV on the same machine
+CORES, MEMORY, GPU, DOUBLE, TYPE_TRAFFIC, TYPE_DOWNTIME = range(6)  # of types; MiB and us
+# Of classes: the range of its members, the targets that take a VM of it (its own place not left
+# out), that number when ``legal`` was last brought up to date, and whether targets have moved
+# since (see ``count_targets``). Padding, type -1, is last.
+CLASS_TYPE, CLASS_GROUP, CLASS_START, CLASS_END, CLASS_SLOTS, CLASS_SEEN, CLASS_MOVED = range(7)
+# CURSOR: next event. STEPS: of the environment. ELAPSED: 1 if time has passed since the mask was
+# written. NUM_PMS: machines that exist. VM_MEMORY: MiB of all VMs at the start, at least 1.
+CHOSEN, MOVES_LEFT, CLOCK, CURSOR, STEPS, ELAPSED, NUM_PMS, VM_MEMORY = range(8)
+EVENT_TIME, EVENT_VM, EVENT_ARRIVES = range(3)  # ns, ascending, largest int64 for padding
+NEW_TYPE, NEW_CLASS = range(2)
+TERMINATED, TRUNCATED, STATUS = range(3)
+
+# Columns of World.sums.
 SUMS = (
     "fragment_cores",  # sum over slots of (free cores mod X)
     "free_cores",  # sum over slots
@@ -101,7 +145,7 @@ SUMS = (
     "free_gpu",  # milli-GPU
     "active_pms",  # machines that hold a VM
     "traffic",  # MiB sent by pre-copy migration
-    "downtime",  # ns of pre-copy migration
+    "downtime",  # us of pre-copy migration
     "moved",  # MiB of the VMs migrated
     "migrations",  # made
     "dropped",  # stale: legal when seen, not when applied
@@ -110,14 +154,41 @@ SUMS = (
     "arrivals",  # placed
     "departures",
 )
+(
+    SUM_FRAGMENT_CORES,
+    SUM_FREE_CORES,
+    SUM_PAIR_FRAGMENT_CORES,
+    SUM_FRAGMENT_MEMORY,
+    SUM_FREE_MEMORY,
+    SUM_FRAGMENT_GPU,
+    SUM_FREE_GPU,
+    SUM_ACTIVE_PMS,
+    SUM_TRAFFIC,
+    SUM_DOWNTIME,
+    SUM_MOVED,
+    SUM_MIGRATIONS,
+    SUM_DROPPED,
+    SUM_ILLEGALS,
+    SUM_REJECTED,
+    SUM_ARRIVALS,
+    SUM_DEPARTURES,
+) = range(len(SUMS))
+GPU_CHUNK = 1000  # milli-GPU: a whole GPU
+
+TERMS = ("fragment", "pair", "memory", "gpu", "active", "traffic", "outside", "illegal")
+DONE, ILLEGAL, STALE = 0, 1, 2
 
 
-class Events(NamedTuple):
-    """What the outside world will do: the future, hidden from online policies."""
+class Rules(NamedTuple):
+    """The scalars of a scenario that the kernels need."""
 
-    time: Int64  # (B, E) ns, ascending; the largest int64 for padding
-    vm: Int32  # (B, E) VM that arrives or departs
-    arrives: Int8  # (B, E) 1 arrival, 0 departure
-    cursor: Int32  # (B,) next event
-    type: Int32  # (B, V) type each VM has when it arrives
-    vm_class: Int32  # (B, V) class each VM has when it arrives
+    fragment_cores: int  # X
+    pair_half: int  # cores of a double-NUMA target on each node
+    memory_chunk: int  # MiB
+    weights: Float64  # (6,) of the objective's terms, in the order of TERMS
+    vmr2l_reward: bool  # the paper's reward, fragment cores / 128, in place of the objective's
+    pair_action: bool  # VM and target at once
+    mnl: int  # migration number limit
+    max_steps: int  # steps of the environment before truncation
+    horizon: int  # ns before truncation
+    illegal_penalty: float

@@ -1,0 +1,422 @@
+"""A step of B worlds: observation rows, masks, decisions, and the outside world's events.
+
+Only what changed is written again: the rows of changed machines and of the VMs on them, the
+legality of classes whose number of targets is small, and one byte per entry of the mask.
+"""
+
+from fleetgym.envs.core.jit import inner, kernel
+from fleetgym.envs.vm_rescheduling.dynamics import (
+    arrive,
+    attach,
+    close_machine,
+    depart,
+    group_full,
+    has_target,
+    is_legal,
+    migrate,
+    objective,
+    ratio,
+    total,
+)
+from fleetgym.envs.vm_rescheduling.types import (
+    CHOSEN,
+    CLASS,
+    CLASS_END,
+    CLASS_GROUP,
+    CLASS_MOVED,
+    CLASS_SEEN,
+    CLASS_SLOTS,
+    CLASS_START,
+    CLASS_TYPE,
+    CLOCK,
+    CORES,
+    CURSOR,
+    DONE,
+    DOUBLE,
+    ELAPSED,
+    EVENT_ARRIVES,
+    EVENT_TIME,
+    EVENT_VM,
+    FREE_CORES,
+    FREE_GPU,
+    FREE_MEMORY,
+    GPU,
+    HEAD,
+    ILLEGAL,
+    MEMORY,
+    MOVABLE,
+    MOVES_LEFT,
+    NEXT,
+    NODE_FEATURES,
+    NUMA,
+    PM,
+    SLOT_CORES,
+    SLOT_GPU,
+    SLOT_MEMORY,
+    STALE,
+    STATUS,
+    STEPS,
+    SUM_DROPPED,
+    SUM_FRAGMENT_CORES,
+    SUM_FREE_CORES,
+    SUM_ILLEGALS,
+    SUM_TRAFFIC,
+    TERMINATED,
+    TERMS,
+    TRUNCATED,
+    TYPE,
+    VMS,
+    Bool,
+    Float64,
+    Int8,
+    Int32,
+    Int64,
+    Rules,
+    World,
+)
+
+
+@inner
+def observe_pm(w: World, b: int, pm: int, rules: Rules) -> None:
+    """Writes the machine's row of the observation."""
+    row = w.obs_pms[b, pm]
+    cores, memory, gpu = w.scale[b, 0], w.scale[b, 1], w.scale[b, 2]
+    for node in range(2):
+        slot, at = 2 * pm + node, NODE_FEATURES * node
+        row[at] = w.slots[b, FREE_CORES, slot] / cores
+        row[at + 1] = (w.slots[b, SLOT_CORES, slot] - w.slots[b, FREE_CORES, slot]) / cores
+        row[at + 2] = w.slots[b, FREE_MEMORY, slot] / memory
+        row[at + 3] = (w.slots[b, SLOT_MEMORY, slot] - w.slots[b, FREE_MEMORY, slot]) / memory
+        row[at + 4] = w.slots[b, FREE_GPU, slot] / gpu
+        row[at + 5] = (w.slots[b, SLOT_GPU, slot] - w.slots[b, FREE_GPU, slot]) / gpu
+        row[at + 6] = (w.slots[b, FREE_CORES, slot] % rules.fragment_cores) / rules.fragment_cores
+    row[2 * NODE_FEATURES] = 1.0 if w.machines[b, pm, VMS] > 0 else 0.0
+
+
+@inner
+def gain(w: World, b: int, vm: int, rules: Rules) -> int:
+    """Fragment cores that the VM's leaving would free on its host (negative where it costs)."""
+    vm_type = w.vms[b, vm, TYPE]
+    first = 2 * w.vms[b, vm, PM] + w.vms[b, vm, NUMA]
+    total = 0
+    for slot in range(first, first + 1 + w.types[b, DOUBLE, vm_type]):
+        free = w.slots[b, FREE_CORES, slot]
+        total += free % rules.fragment_cores
+        total -= (free + w.types[b, CORES, vm_type]) % rules.fragment_cores
+    return total
+
+
+@inner
+def observe_vm(w: World, b: int, vm: int, rules: Rules) -> None:
+    """Writes the VM's row of the observation: zeros while it is not placed."""
+    row = w.obs_vms[b, vm]
+    pm = w.vms[b, vm, PM]
+    if pm < 0:
+        row[:] = 0.0
+        return
+    vm_type = w.vms[b, vm, TYPE]
+    row[0] = w.types[b, CORES, vm_type] / w.scale[b, 0]
+    row[1] = w.types[b, MEMORY, vm_type] / w.scale[b, 1]
+    row[2] = w.types[b, GPU, vm_type] / w.scale[b, 2]
+    row[3] = w.types[b, DOUBLE, vm_type]
+    row[4] = w.vms[b, vm, NUMA]
+    row[5] = 1.0
+    row[6] = w.vms[b, vm, MOVABLE]
+    spread = 2 * rules.fragment_cores
+    row[7] = (gain(w, b, vm, rules) + spread) / (2 * spread)
+    group = w.classes[b, CLASS_GROUP, w.vms[b, vm, CLASS]]
+    row[8] = 0.0
+    if group >= 0:
+        load = w.group_count[b, group, pm] / max(1, w.group_max[b, group])
+        row[8] = min(1.0, load)
+    row[9] = 1.0 if w.scalars[b, CHOSEN] == vm else 0.0
+
+
+@inner
+def observe_machine(w: World, b: int, pm: int, rules: Rules) -> None:
+    """Writes the rows of a changed machine and of every VM on it, and their legality."""
+    observe_pm(w, b, pm, rules)
+    vm = w.machines[b, pm, HEAD]
+    while vm >= 0:
+        observe_vm(w, b, vm, rules)
+        w.legal[b, vm] = has_target(w, b, vm)
+        vm = w.vms[b, vm, NEXT]
+
+
+@inner
+def observe_choice(w: World, b: int, vm: int, chosen: bool) -> None:
+    """Marks the VM as chosen or no longer so, and the machines its group has filled."""
+    w.obs_vms[b, vm, 9] = 1.0 if chosen and w.vms[b, vm, PM] >= 0 else 0.0
+    vm_class = w.vms[b, vm, CLASS]
+    group = w.classes[b, CLASS_GROUP, vm_class] if vm_class >= 0 else -1
+    if group >= 0:
+        for pm in range(w.machines.shape[1]):
+            full = chosen and group_full(w, b, group, pm)
+            w.obs_pms[b, pm, 2 * NODE_FEATURES + 1] = 1.0 if full else 0.0
+
+
+@inner
+def refresh_legal(w: World, b: int) -> None:
+    """Brings the legality of VMs on unchanged machines up to date.
+
+    It can have changed only in classes that had or have fewer than two targets, one of which has
+    come or gone.
+    """
+    for vm_class in range(w.classes.shape[2]):
+        if w.classes[b, CLASS_TYPE, vm_class] < 0:
+            break  # padding is at the end
+        now, seen = w.classes[b, CLASS_SLOTS, vm_class], w.classes[b, CLASS_SEEN, vm_class]
+        if w.classes[b, CLASS_MOVED, vm_class] != 0 and (now < 2 or seen < 2):
+            for i in range(w.classes[b, CLASS_START, vm_class], w.classes[b, CLASS_END, vm_class]):
+                vm = w.members[b, i]
+                w.legal[b, vm] = has_target(w, b, vm)
+        w.classes[b, CLASS_SEEN, vm_class] = now
+        w.classes[b, CLASS_MOVED, vm_class] = 0
+
+
+@inner
+def reset_legal(w: World, b: int) -> None:
+    """Writes the legality of every VM anew."""
+    for vm in range(w.vms.shape[1]):
+        w.legal[b, vm] = has_target(w, b, vm)
+    for vm_class in range(w.classes.shape[2]):
+        w.classes[b, CLASS_SEEN, vm_class] = w.classes[b, CLASS_SLOTS, vm_class]
+        w.classes[b, CLASS_MOVED, vm_class] = 0
+
+
+@inner
+def write_mask(w: World, b: int, rules: Rules) -> None:
+    """Writes the mask: V VMs, STOP, S slots (two-phase: the block not asked for is closed)."""
+    mask = w.mask[b]
+    num_vms, num_slots = w.vms.shape[1], w.slots.shape[2]
+    targets = mask[num_vms + 1 :]
+    legal = w.legal[b]
+    vm = w.scalars[b, CHOSEN]
+    if vm < 0:
+        for i in range(num_vms):
+            mask[i] = legal[i]
+        mask[num_vms] = 1
+        for i in range(num_slots):
+            targets[i] = 0
+        if rules.pair_action and w.scalars[b, MOVES_LEFT] > 0:
+            any_target(w, b, targets)
+        return
+    for i in range(num_vms + 1):
+        mask[i] = 0
+    vm_type = w.vms[b, vm, TYPE]
+    cores = w.types[b, CORES, vm_type]
+    memory = w.types[b, MEMORY, vm_type]
+    gpu = w.types[b, GPU, vm_type]
+    free_cores, free_memory, free_gpu = (
+        w.slots[b, FREE_CORES],
+        w.slots[b, FREE_MEMORY],
+        w.slots[b, FREE_GPU],
+    )
+    for slot in range(num_slots):
+        targets[slot] = (
+            (free_cores[slot] >= cores) & (free_memory[slot] >= memory) & (free_gpu[slot] >= gpu)
+        )
+    if w.types[b, DOUBLE, vm_type]:
+        for pm in range(num_slots // 2):
+            targets[2 * pm] &= targets[2 * pm + 1]
+            targets[2 * pm + 1] = 0
+    here = w.vms[b, vm, PM]
+    targets[2 * here + w.vms[b, vm, NUMA]] = 0
+    group = w.classes[b, CLASS_GROUP, w.vms[b, vm, CLASS]]
+    if group >= 0:
+        for pm in range(num_slots // 2):
+            if pm != here and group_full(w, b, group, pm):
+                targets[2 * pm] = 0
+                targets[2 * pm + 1] = 0
+
+
+@inner
+def any_target(w: World, b: int, targets: Int8) -> None:
+    """Marks the slots that some type of VM fits: necessary for a pair to be legal."""
+    for vm_type in range(w.types.shape[2]):
+        cores = w.types[b, CORES, vm_type]
+        memory = w.types[b, MEMORY, vm_type]
+        gpu = w.types[b, GPU, vm_type]
+        for slot in range(targets.shape[0]):
+            targets[slot] |= (
+                (w.slots[b, FREE_CORES, slot] >= cores)
+                & (w.slots[b, FREE_MEMORY, slot] >= memory)
+                & (w.slots[b, FREE_GPU, slot] >= gpu)
+            )
+
+
+@inner
+def write_progress(w: World, b: int, rules: Rules) -> None:
+    """Writes the observation's progress row."""
+    row = w.progress[b]
+    row[0] = w.scalars[b, MOVES_LEFT] / rules.mnl
+    row[1] = min(1.0, w.scalars[b, CLOCK] / rules.horizon)
+    row[2] = 1.0 if w.scalars[b, CHOSEN] >= 0 else 0.0
+    row[3] = ratio(w.sums[b, SUM_FRAGMENT_CORES], w.sums[b, SUM_FREE_CORES])
+    value = total(objective(w, b, rules))
+    row[4] = min(1.0, value / max(1e-9, rules.weights.sum()))
+
+
+@inner
+def migrate_and_observe(w: World, b: int, vm: int, slot: int, rules: Rules) -> None:
+    """Makes a legal migration, hands out its reward by terms, and rewrites what it changed."""
+    fragments = w.sums[b, SUM_FRAGMENT_CORES]
+    before = objective(w, b, rules)
+    source = w.vms[b, vm, PM]
+    migrate(w, b, vm, slot, rules)
+    after = objective(w, b, rules)
+    if rules.vmr2l_reward:
+        w.reward[b, 0] = (fragments - w.sums[b, SUM_FRAGMENT_CORES]) / 128.0
+    else:
+        for term in range(6):
+            w.reward[b, term] = before[term] - after[term]
+    observe_machine(w, b, source, rules)
+    if slot // 2 != source:
+        observe_machine(w, b, slot // 2, rules)
+    refresh_legal(w, b)
+    if w.scalars[b, MOVES_LEFT] == 0:
+        w.legal[b, :] = 0
+
+
+@inner
+def decide(w: World, b: int, first: int, second: int, rules: Rules) -> None:
+    """Applies one decision of world b: legality is judged by the mask the policy saw."""
+    num_vms, num_slots = w.vms.shape[1], w.slots.shape[2]
+    mask = w.mask[b]
+    vm, slot = first, second
+    if rules.pair_action:
+        known = 0 <= vm <= num_vms and 0 <= slot < num_slots
+        seen = known and mask[vm] == 1 and (vm == num_vms or mask[num_vms + 1 + slot] == 1)
+    else:
+        seen = 0 <= first < mask.shape[0] and mask[first] == 1
+        if seen and w.scalars[b, CHOSEN] >= 0:
+            vm, slot = w.scalars[b, CHOSEN], first - num_vms - 1
+        elif seen:
+            slot = -1
+    if seen and vm == num_vms:
+        w.flags[b, TERMINATED] = 1
+        return
+    stale = seen and not (has_target(w, b, vm) if slot < 0 else is_legal(w, b, vm, slot))
+    # A pair's mask is necessary only: with no time passed, a pair that is not legal never was.
+    if not seen or (stale and rules.pair_action and w.scalars[b, ELAPSED] == 0):
+        w.sums[b, SUM_ILLEGALS] += 1
+        w.flags[b, STATUS] = ILLEGAL
+        w.reward[b, 7] = -rules.illegal_penalty
+        return
+    if w.scalars[b, CHOSEN] >= 0:
+        chosen = w.scalars[b, CHOSEN]
+        w.scalars[b, CHOSEN] = -1
+        observe_choice(w, b, chosen, False)
+    if stale:
+        w.sums[b, SUM_DROPPED] += 1
+        w.flags[b, STATUS] = STALE
+    elif slot < 0:
+        w.scalars[b, CHOSEN] = vm
+        observe_choice(w, b, vm, True)
+    else:
+        migrate_and_observe(w, b, vm, slot, rules)
+        w.flags[b, TERMINATED] = w.scalars[b, MOVES_LEFT] == 0
+
+
+@kernel
+def step(w: World, actions: Int64, active: Bool, rules: Rules) -> None:
+    """Steps the active worlds. ``actions``: (B, 2); the second column only with pair actions."""
+    for b in range(actions.shape[0]):
+        if not active[b]:
+            continue
+        w.flags[b, STATUS] = DONE
+        w.reward[b, :] = 0.0
+        w.reward[b, 6] = w.outside[b]
+        w.outside[b] = 0.0
+        w.scalars[b, STEPS] += 1
+        decide(w, b, actions[b, 0], actions[b, 1], rules)
+        for term in range(len(TERMS)):
+            w.reward[b, len(TERMS)] += w.reward[b, term]
+        w.scalars[b, ELAPSED] = 0
+        late = w.scalars[b, STEPS] >= rules.max_steps or w.scalars[b, CLOCK] >= rules.horizon
+        w.flags[b, TRUNCATED] = late and not w.flags[b, TERMINATED]
+        write_mask(w, b, rules)
+        write_progress(w, b, rules)
+
+
+@kernel
+def elapse(w: World, duration: Int64, rules: Rules) -> None:
+    """Lets the outside world go on for ``duration`` (B,) ns; the mask the policy saw stands."""
+    for b in range(duration.shape[0]):
+        if duration[b] <= 0:
+            continue
+        w.scalars[b, CLOCK] += duration[b]
+        w.scalars[b, ELAPSED] = 1
+        fragments = w.sums[b, SUM_FRAGMENT_CORES]
+        before = total(objective(w, b, rules))
+        while (
+            w.scalars[b, CURSOR] < w.events.shape[2]
+            and w.events[b, EVENT_TIME, w.scalars[b, CURSOR]] <= w.scalars[b, CLOCK]
+        ):
+            vm = w.events[b, EVENT_VM, w.scalars[b, CURSOR]]
+            if w.events[b, EVENT_ARRIVES, w.scalars[b, CURSOR]]:
+                pm = arrive(w, b, vm, rules)
+            else:
+                pm = depart(w, b, vm, rules)
+                observe_vm(w, b, vm, rules)
+            if pm >= 0:
+                observe_machine(w, b, pm, rules)
+            w.scalars[b, CURSOR] += 1
+        reset_legal(w, b)
+        if rules.vmr2l_reward:
+            w.outside[b] += (fragments - w.sums[b, SUM_FRAGMENT_CORES]) / 128.0
+        else:
+            w.outside[b] += before - total(objective(w, b, rules))
+        if w.scalars[b, CHOSEN] >= 0:
+            observe_choice(w, b, w.scalars[b, CHOSEN], True)
+        write_progress(w, b, rules)
+
+
+@kernel
+def prepare(w: World, b: int, place: Int32, rules: Rules) -> None:
+    """Puts every VM on its slot, ``place`` (V,) or -1, and computes all that is derived."""
+    for vm in range(place.shape[0]):
+        if place[vm] >= 0:
+            attach(w, b, vm, place[vm])
+    w.sums[b, :SUM_TRAFFIC] = 0
+    w.classes[b, CLASS_SLOTS, :] = 0
+    for pm in range(w.machines.shape[1]):
+        close_machine(w, b, pm, rules)
+        observe_pm(w, b, pm, rules)
+    for vm in range(w.vms.shape[1]):
+        observe_vm(w, b, vm, rules)
+    reset_legal(w, b)
+    write_mask(w, b, rules)
+    write_progress(w, b, rules)
+
+
+@kernel
+def objectives(w: World, rules: Rules, out: Float64) -> None:
+    """Writes the objective of every world, ``(B,)``."""
+    for b in range(out.shape[0]):
+        out[b] = total(objective(w, b, rules))
+
+
+@kernel
+def legal_targets(w: World, b: int, vm: int, legal: Int8) -> None:
+    """Marks the legal targets of a VM ``(S,)``; of a machine, its first slot for a double VM."""
+    double = w.vms[b, vm, PM] >= 0 and w.types[b, DOUBLE, w.vms[b, vm, TYPE]] == 1
+    for slot in range(0, legal.shape[0], 2 if double else 1):
+        legal[slot] = is_legal(w, b, vm, slot)
+
+
+@kernel
+def sample_legal(w: World, active: Bool, draws: Float64, actions: Int64) -> None:
+    """Writes a uniformly random legal flat action of each active world into ``actions[:, 0]``."""
+    for b in range(actions.shape[0]):
+        if active[b]:
+            mask = w.mask[b]
+            count = 0
+            for i in range(mask.shape[0]):
+                count += mask[i]
+            left = int(draws[b] * count)
+            index = -1
+            while left >= 0:
+                index += 1
+                left -= mask[index]
+            actions[b, 0] = index
