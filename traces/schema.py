@@ -10,6 +10,7 @@ from fleetgym.traces.errors import TraceError
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
 
+MAX_SIZE = 2**30 - 1  # of anything a slot has or a VM asks for: sums of two stay inside int32
 NODES = 2  # NUMA nodes of a machine; a machine with one node has a second of size zero
 
 
@@ -57,6 +58,11 @@ class Fleet:
 
         Recomputed from the VMs: the free figures declared by public traces contradict them.
         """
+        cores, memory, gpu = (left.astype(np.int32) for left in self._left())
+        return cores, memory, gpu
+
+    def _left(self) -> list[NDArray[np.int64]]:
+        """What `free` returns, before it is known to fit an int32."""
         placed = self.vm_pm >= 0
         first = 2 * self.vm_pm + np.where(self.vm_double, 0, self.vm_numa)
         free = []
@@ -69,8 +75,8 @@ class Fleet:
             np.subtract.at(left, first[placed], need[placed])
             both = placed & self.vm_double
             np.subtract.at(left, first[both] + 1, need[both])
-            free.append(left.astype(np.int32))
-        return free[0], free[1], free[2]
+            free.append(left)
+        return free
 
     def validate(self) -> "Fleet":
         """Returns the fleet itself.
@@ -81,25 +87,35 @@ class Fleet:
         self._check_shapes()
         for field in ("slot_cores", "slot_memory", "slot_gpu", "vm_cores", "vm_memory", "vm_gpu"):
             values = getattr(self, field)
-            if (values < 0).any():
-                index = int(np.argmax(values < 0))
+            bad = (values < 0) | (values > MAX_SIZE)
+            if bad.any():
+                index = int(np.argmax(bad))
                 raise TraceError(
-                    f"{self.name}: {field}[{index}] is {values[index]}; sizes must be >= 0"
+                    f"{self.name}: {field}[{index}] is {values[index]}; "
+                    f"sizes must be from 0 to {MAX_SIZE}"
                 )
-        if (self.vm_cores + self.vm_memory + self.vm_gpu == 0).any():
-            index = int(np.argmax(self.vm_cores + self.vm_memory + self.vm_gpu == 0))
+        nothing = (self.vm_cores == 0) & (self.vm_memory == 0) & (self.vm_gpu == 0)
+        if nothing.any():
+            index = int(np.argmax(nothing))
             raise TraceError(f"{self.name}: VM {self._vm(index)} asks for nothing")
         self._check_range("vm_pm", self.vm_pm, self.num_pms, "is on an unknown PM")
         self._check_range("vm_numa", self.vm_numa, NODES, "is on an unknown NUMA node", low=0)
+        if (self.vm_double & (self.vm_numa != 0)).any():
+            index = int(np.argmax(self.vm_double & (self.vm_numa != 0)))
+            raise TraceError(f"{self.name}: double-NUMA VM {self._vm(index)} must have vm_numa 0")
+        if (self.group_max_per_pm < 1).any():
+            index = int(np.argmax(self.group_max_per_pm < 1))
+            raise TraceError(f"{self.name}: group {index} allows no VM on a PM")
         groups = len(self.group_max_per_pm)
         self._check_range("vm_group", self.vm_group, groups, "is in an unknown group")
-        for what, left in zip(("cores", "memory (MiB)", "milli-GPU"), self.free(), strict=True):
+        for what, left in zip(("cores", "memory (MiB)", "milli-GPU"), self._left(), strict=True):
             if (left < 0).any():
                 slot = int(np.argmin(left))
                 pm, numa = divmod(slot, NODES)
                 name = self.pm_ids[pm] if self.pm_ids else str(pm)
                 raise TraceError(
-                    f"{self.name}: NUMA node {numa} of PM {name} is overfull by {-left[slot]} {what}"
+                    f"{self.name}: NUMA node {numa} of PM {name} is overfull "
+                    f"by {-left[slot]} {what}"
                 )
         return self
 
