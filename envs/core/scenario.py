@@ -4,9 +4,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_type_hints
 
 from fleetgym.envs.core.errors import ScenarioError
+from fleetgym.envs.core.tables import typed
 from fleetgym.traces.errors import nearest
 
 S = TypeVar("S", bound="Scenario")
@@ -44,7 +45,7 @@ class Scenario:
                 raise ScenarioError(
                     f"scenario {self.name!r} has no field {field!r}: {nearest(field, hints)}"
                 )
-            checked[field] = _typed(self.name, field, value, hints[field])
+            checked[field] = typed(f"scenario {self.name!r}", field, value, hints[field])
         scenario = replace(self, **checked)
         scenario.check()
         return scenario
@@ -59,26 +60,6 @@ class Scenario:
             raise ScenarioError(
                 f"scenario {self.name!r}: {field} is {getattr(self, field)!r}, it must be {rule}"
             )
-
-
-def _typed(scenario: str, field: str, value: Any, hint: Any) -> Any:
-    """The value as the field's type (an int where a float is due), or a ScenarioError."""
-    if get_origin(hint) is Literal:
-        if value in get_args(hint):
-            return value
-        wanted = " or ".join(repr(choice) for choice in get_args(hint))
-    elif get_origin(hint) is tuple:
-        if isinstance(value, (list, tuple)):
-            inner = get_args(hint)[0]
-            return tuple(_typed(scenario, field, item, inner) for item in value)
-        wanted = "a list"
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif type(value) is hint:
-        return value
-    else:
-        wanted = f"of type {hint.__name__}"
-    raise ScenarioError(f"scenario {scenario!r}: {field} is {value!r}, it must be {wanted}")
 
 
 def load_scenarios(cls: type[S], path: Path) -> dict[str, S]:

@@ -125,6 +125,10 @@ class Simulator(ABC):
         """The clock of each world, ``(B,)`` ns."""
 
     @abstractmethod
+    def over(self) -> NDArray[np.bool_]:
+        """``(B,)`` whether the world's episode has terminated or been truncated."""
+
+    @abstractmethod
     def decision_starts(self) -> NDArray[np.bool_]:
         """``(B,)`` whether the next action begins a decision (false in its later stages)."""
 

@@ -19,6 +19,7 @@ from fleetgym.envs.vm_rescheduling.dynamics import (
     total,
 )
 from fleetgym.envs.vm_rescheduling.types import (
+    ACTIVE,
     CHOSEN,
     CLASS,
     CLASS_END,
@@ -41,6 +42,7 @@ from fleetgym.envs.vm_rescheduling.types import (
     FREE_GPU,
     FREE_MEMORY,
     GPU,
+    GROUP_FULL,
     HEAD,
     ILLEGAL,
     MEMORY,
@@ -65,6 +67,7 @@ from fleetgym.envs.vm_rescheduling.types import (
     TERMS,
     TRUNCATED,
     TYPE,
+    VM_CHOSEN,
     VMS,
     Bool,
     Float64,
@@ -90,7 +93,7 @@ def observe_pm(w: World, b: int, pm: int, rules: Rules) -> None:
         row[at + 4] = w.slots[b, FREE_GPU, slot] / gpu
         row[at + 5] = (w.slots[b, SLOT_GPU, slot] - w.slots[b, FREE_GPU, slot]) / gpu
         row[at + 6] = (w.slots[b, FREE_CORES, slot] % rules.fragment_cores) / rules.fragment_cores
-    row[2 * NODE_FEATURES] = 1.0 if w.machines[b, pm, VMS] > 0 else 0.0
+    row[ACTIVE] = 1.0 if w.machines[b, pm, VMS] > 0 else 0.0
 
 
 @inner
@@ -123,13 +126,14 @@ def observe_vm(w: World, b: int, vm: int, rules: Rules) -> None:
     row[5] = 1.0
     row[6] = w.vms[b, vm, MOVABLE]
     spread = 2 * rules.fragment_cores
-    row[7] = (gain(w, b, vm, rules) + spread) / (2 * spread)
+    row[7] = (w.types[b, CORES, vm_type] % rules.fragment_cores) / rules.fragment_cores
+    row[8] = (gain(w, b, vm, rules) + spread) / (2 * spread)
     group = w.classes[b, CLASS_GROUP, w.vms[b, vm, CLASS]]
-    row[8] = 0.0
+    row[9] = 0.0
     if group >= 0:
         load = w.group_count[b, group, pm] / max(1, w.group_max[b, group])
-        row[8] = min(1.0, load)
-    row[9] = 1.0 if w.scalars[b, CHOSEN] == vm else 0.0
+        row[9] = min(1.0, load)
+    row[VM_CHOSEN] = 1.0 if w.scalars[b, CHOSEN] == vm else 0.0
 
 
 @inner
@@ -146,13 +150,21 @@ def observe_machine(w: World, b: int, pm: int, rules: Rules) -> None:
 @inner
 def observe_choice(w: World, b: int, vm: int, chosen: bool) -> None:
     """Marks the VM as chosen or no longer so, and the machines its group has filled."""
-    w.obs_vms[b, vm, 9] = 1.0 if chosen and w.vms[b, vm, PM] >= 0 else 0.0
+    w.obs_vms[b, vm, VM_CHOSEN] = 1.0 if chosen and w.vms[b, vm, PM] >= 0 else 0.0
     vm_class = w.vms[b, vm, CLASS]
     group = w.classes[b, CLASS_GROUP, vm_class] if vm_class >= 0 else -1
     if group >= 0:
         for pm in range(w.machines.shape[1]):
             full = chosen and group_full(w, b, group, pm)
-            w.obs_pms[b, pm, 2 * NODE_FEATURES + 1] = 1.0 if full else 0.0
+            w.obs_pms[b, pm, GROUP_FULL] = 1.0 if full else 0.0
+
+
+@inner
+def withdraw_choice(w: World, b: int) -> None:
+    """Goes back to the first phase."""
+    chosen = w.scalars[b, CHOSEN]
+    w.scalars[b, CHOSEN] = -1
+    observe_choice(w, b, chosen, False)
 
 
 @inner
@@ -302,11 +314,12 @@ def decide(w: World, b: int, first: int, second: int, rules: Rules) -> None:
         w.sums[b, SUM_ILLEGALS] += 1
         w.flags[b, STATUS] = ILLEGAL
         w.reward[b, 7] = -rules.illegal_penalty
+        # A choice stands after an illegal action, unless time has left it without a target.
+        if w.scalars[b, CHOSEN] >= 0 and not has_target(w, b, w.scalars[b, CHOSEN]):
+            withdraw_choice(w, b)
         return
     if w.scalars[b, CHOSEN] >= 0:
-        chosen = w.scalars[b, CHOSEN]
-        w.scalars[b, CHOSEN] = -1
-        observe_choice(w, b, chosen, False)
+        withdraw_choice(w, b)
     if stale:
         w.sums[b, SUM_DROPPED] += 1
         w.flags[b, STATUS] = STALE

@@ -18,7 +18,7 @@ class VMReschedulingScenario(Scenario, Objective, Precopy):
         illegal_penalty: subtracted for an action the mask forbids.
         churn_per_min: departures per VM and minute, and arrivals likewise, as time passes.
         horizon_s: seconds after which an episode is truncated.
-        num_pms, num_racks: size of a generated fleet.
+        num_pms, num_racks: size of a generated fleet; of a churned trace, at most num_pms machines.
         utilisation_low, utilisation_high: CPU utilisation of a generated fleet.
         fragment_low, fragment_high: start FR_16 of churned workloads.
         groups, group_size, group_max_per_pm: anti-affinity groups of a generated fleet.

@@ -130,14 +130,12 @@ class VMReschedulingSimulator(Simulator):
     def metrics(self) -> Mapping[str, NDArray[np.float64]]:
         """Metrics of each world so far, ``(B,)``."""
         sums = dict(zip(SUMS, self.world.sums.T.astype(np.float64), strict=True))
-        objective = np.empty(self.num_worlds)
-        kernels.objectives(self.world, self.rules, objective)
         return {
             "fragment_rate": _rate(sums["fragment_cores"], sums["free_cores"]),
             "pair_fragment_rate": _rate(sums["pair_fragment_cores"], sums["free_cores"]),
             "memory_fragment_rate": _rate(sums["fragment_memory"], sums["free_memory"]),
             "gpu_fragment_rate": _rate(sums["fragment_gpu"], sums["free_gpu"]),
-            "objective": objective,
+            "objective": self.objective(),
             "active_pms": sums["active_pms"],
             "migrations": sums["migrations"],
             "moved_mib": sums["moved"],
@@ -150,9 +148,19 @@ class VMReschedulingSimulator(Simulator):
             "rejected_arrivals": sums["rejected"],
         }
 
+    def objective(self) -> NDArray[np.float64]:
+        """The weighted objective of each world, ``(B,)``."""
+        values = np.empty(self.num_worlds)
+        kernels.objectives(self.world, self.rules, values)
+        return values
+
     def now(self) -> NDArray[np.int64]:
         """The clock of each world, ``(B,)`` ns."""
         return self._state.clock
+
+    def over(self) -> NDArray[np.bool_]:
+        """True once a world has stopped, spent its limit, or run out of time."""
+        return self._result.terminated | self._result.truncated
 
     def decision_starts(self) -> NDArray[np.bool_]:
         """True where no VM has been chosen yet."""

@@ -49,10 +49,13 @@ VM_FEATURES = (
     "numa",  # its node, 0 or 1
     "present",  # 1 while it is placed
     "movable",  # 1 where it may be migrated
+    "remainder",  # (cores mod X) / X: what it adds to or takes from a node's fragment
     "gain",  # fragment cores its leaving would free on its host, (gain + 2X) / 4X
     "group_load",  # VMs of its group on its host / the most allowed, 0 without a group
     "chosen",  # 1 for the VM whose target is being asked for
 )
+ACTIVE, GROUP_FULL = 2 * NODE_FEATURES, 2 * NODE_FEATURES + 1
+VM_CHOSEN = len(VM_FEATURES) - 1
 PROGRESS = (
     "moves_left",  # / mnl
     "time",  # / horizon, 1 beyond it

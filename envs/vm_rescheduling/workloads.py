@@ -16,6 +16,7 @@ from fleetgym.traces import catalog
 from fleetgym.traces.errors import nearest
 from fleetgym.traces.generators import vm_fleet
 from fleetgym.traces.generators.churn import NEVER, draw_churn
+from fleetgym.traces.generators.subset import subset
 from fleetgym.traces.schema import Fleet
 
 KEPT = 512  # workloads a source keeps, since training draws them again
@@ -205,13 +206,22 @@ def _capacity(fleet: Fleet) -> dict[str, int]:
 def _churned(scenario: VMReschedulingScenario, trace: str) -> FleetSource:
     base = _load(trace)
     name = trace + SUFFIX
+    size = min(scenario.num_pms, base.num_pms)
 
     def draw(seed: int) -> Fleet:
-        return vm_fleet.churned_range(
+        fleet = vm_fleet.churned_range(
             base, seed=seed, low=scenario.fragment_low, high=scenario.fragment_high
         )
+        if size == fleet.num_pms:
+            return fleet
+        chosen = np.random.default_rng([seed, size]).choice(fleet.num_pms, size, replace=False)
+        return subset(fleet, np.sort(chosen))
 
-    capacity = _capacity(base) | {"vms": int(1.25 * base.num_vms)}
+    spare = 1.25 if size == base.num_pms else 1.6  # few machines vary more
+    capacity = _capacity(base) | {
+        "pms": size,
+        "vms": int(spare * base.num_vms * size / base.num_pms) + 32,
+    }
     return FleetSource(name, draw, scenario, capacity=capacity)
 
 

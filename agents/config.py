@@ -1,0 +1,112 @@
+"""Training configurations: TOML files read into frozen dataclasses."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetgym.envs.core.errors import ScenarioError
+from fleetgym.envs.core.tables import from_table
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Workloads of one size to learn on.
+
+    Attributes:
+        scenario: name of a scenario.
+        overrides: its fields to replace.
+        plans: workloads an expert plans for (imitation).
+        epochs: passes over them.
+        worlds: stepped together.
+        learning_rate: at the start of the stage; it falls to a tenth by a cosine.
+    """
+
+    scenario: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    plans: int = 256
+    epochs: int = 1
+    worlds: int = 32
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """Learning to choose as an expert planner does.
+
+    Attributes:
+        expert: name of the planner.
+        expert_seconds: its budget for a plan.
+        own_choice: share of the decisions the network makes itself, so that it also meets the
+            states its own mistakes lead to (DAgger, Ross et al. 2011).
+        value_weight: of the value's squared error in the loss.
+        stages: in turn.
+    """
+
+    expert: str = "lns"
+    expert_seconds: float = 1.0
+    own_choice: float = 0.1
+    value_weight: float = 0.1
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True)
+class PPO:
+    """MaskablePPO (sb3-contrib) from there; no steps: left out.
+
+    Attributes:
+        scenario, overrides, worlds: what is learnt on.
+        total_steps: of the environment, over all worlds.
+        rollout_steps: per world between updates.
+        batch_size, epochs, learning_rate, clip, gamma, gae_lambda, entropy, target_kl: of PPO.
+        checkpoint_steps: between checkpoints.
+    """
+
+    scenario: str = "small"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    worlds: int = 32
+    total_steps: int = 0
+    rollout_steps: int = 64
+    batch_size: int = 256
+    epochs: int = 3
+    learning_rate: float = 1e-4
+    clip: float = 0.2
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    entropy: float = 0.001
+    target_kl: float = 0.03
+    checkpoint_steps: int = 50_000
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        name: of the run and of the weights.
+        id: environment.
+        seed: of everything random.
+        width: hidden width of the network.
+        validation: workloads (test seeds are never touched) on which checkpoints are compared.
+    """
+
+    name: str
+    id: str
+    seed: int = 0
+    width: int = 32
+    validation: int = 16
+    imitation: Imitation = field(default_factory=Imitation)
+    ppo: PPO = field(default_factory=PPO)
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Reads a training configuration.
+
+    Raises:
+        ScenarioError: the file is not TOML, or a field is unknown, missing or mistyped.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+    return from_table(TrainConfig, table, str(path))

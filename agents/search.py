@@ -1,0 +1,139 @@
+"""Deciding with a network: whole plans sampled in imagination, K at once, and the best one taken.
+
+Risk-seeking evaluation (VMR2L, EuroSys'25): what counts is the best of K plans, since a plan can
+be judged before the first VM moves.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fleetgym.agents.imitation import CLOSED, observe, open_mask, sample
+from fleetgym.agents.networks.fleet import Encoding, FleetNet
+from fleetgym.baselines.vm_rescheduling.planning import PlanPolicy
+from fleetgym.envs.core.view import View
+from fleetgym.envs.vm_rescheduling.simulator import AGENT, VMReschedulingSimulator
+
+Int64 = NDArray[np.int64]
+
+
+class Rollout(NamedTuple):
+    """The best plan of K, and what it is worth."""
+
+    moves: list[tuple[int, int]]  # VM and target slot, in order
+    objective: float  # in the end
+
+
+def rollouts(
+    network: FleetNet,
+    simulator: VMReschedulingSimulator,
+    temperature: float,
+    greedy: bool,
+) -> Rollout:
+    """Plays K copies of one world to their end and returns the best prefix of the best.
+
+    Args:
+        network: chooses.
+        simulator: K worlds in the same state, which are used up.
+        temperature: of the draws.
+        greedy: the first world takes the most probable choice always.
+    """
+    k, v = simulator.num_worlds, simulator.sizes.vms
+    first = torch.arange(k) == 0
+    moves = np.full((k, int(simulator.state().moves_left.max(initial=0)), 2), -1)
+    best = Rollout([], float(simulator.objective()[0]))
+
+    def choose(logits: Tensor, legal: Tensor) -> Tensor:
+        drawn = sample(logits / temperature, legal)
+        likely = logits.masked_fill(~legal, CLOSED).argmax(1)
+        return torch.where(first, likely, drawn) if greedy else drawn
+
+    with torch.inference_mode():
+        obs = observe(simulator)
+        encoding = _encode_once(network, simulator)
+        for step in range(moves.shape[1]):
+            fleet = network.summary(encoding, obs.progress)
+            legal = torch.from_numpy(open_mask(simulator)[:, : v + 1])
+            vm = choose(network.score_vms(encoding, fleet), legal)
+            _step(simulator, vm.numpy())
+            moving = simulator.state().chosen >= 0
+            if not moving.any():
+                break
+            picked = torch.where(torch.from_numpy(moving), vm, 0)
+            legal = torch.from_numpy(open_mask(simulator)[:, v + 1 :])
+            slot = choose(network.score_slots(encoding, fleet, obs, picked), legal).numpy()
+            source = obs.host[torch.arange(k), picked].numpy()
+            _step(simulator, np.where(moving, slot + v + 1, v))
+            moves[moving, step, 0], moves[moving, step, 1] = vm.numpy()[moving], slot[moving]
+            objective = np.where(moving, simulator.objective(), np.inf)
+            world = int(objective.argmin())
+            if objective[world] < best.objective - 1e-12:
+                plan = [(int(a), int(b)) for a, b in moves[world, : step + 1]]
+                best = Rollout(plan, float(objective[world]))
+            obs = observe(simulator)
+            target = np.where(moving, slot // 2, source)
+            changed = torch.from_numpy(np.stack((source, target), 1))
+            network.update(encoding, obs, changed.clamp(min=0))
+    return best
+
+
+def _encode_once(network: FleetNet, simulator: VMReschedulingSimulator) -> Encoding:
+    """All worlds are alike at the start: one is encoded, and copied."""
+    obs = observe(simulator)
+    one = network.encode(type(obs)(*(part[:1] for part in obs)))
+    return Encoding(*(part.expand(simulator.num_worlds, *part.shape[1:]).clone() for part in one))
+
+
+def _step(simulator: VMReschedulingSimulator, actions: Int64) -> None:
+    simulator.step({AGENT: actions[:, None]}, ~simulator.over())
+
+
+class NetworkPolicy(PlanPolicy):
+    """Plans by the best of K rollouts of a network in imagination.
+
+    Args:
+        name: of the policy.
+        network: chooses.
+        k: rollouts side by side.
+        seconds: budget; 0: one round of K, else as many rounds as fit in it.
+        temperature: of the draws; the first rollout takes the most probable choices.
+        seed: of the draws.
+    """
+
+    information: Literal["online", "clairvoyant"] = "online"
+
+    def __init__(
+        self,
+        name: str,
+        network: FleetNet,
+        *,
+        k: int = 16,
+        seconds: float = 0.0,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(name, lambda problem, seconds, seed: np.empty((0, 2), np.int32), 0.0, seed)
+        self._network, self._k = network, k
+        self._budget, self._temperature = seconds, temperature
+        self._clock: Callable[[], float] = time.perf_counter
+
+    def _plan(self, view: View, world: int) -> list[tuple[int, int]]:
+        torch.manual_seed(self._seed)
+        began = self._clock()
+        best, longest = Rollout([], np.inf), 0.0
+        greedy = True
+        while True:
+            started = self._clock()
+            imagined = view.imagine(world, self._k)
+            assert isinstance(imagined, VMReschedulingSimulator)
+            found = rollouts(self._network, imagined, self._temperature, greedy)
+            best = min(best, found, key=lambda rollout: rollout.objective)
+            longest = max(longest, self._clock() - started)
+            greedy = False
+            if self._clock() - began + 1.1 * longest > self._budget:
+                return best.moves
