@@ -57,9 +57,9 @@ class PPO:
     Attributes:
         scenario, overrides, worlds: what is learnt on.
         total_steps: of the environment, over all worlds.
-        rollout_steps: per world between updates.
+        rollout_steps: per world between updates; rollouts begin with fresh episodes, so it should
+            hold whole ones (2 mnl steps each).
         batch_size, epochs, learning_rate, clip, gamma, gae_lambda, entropy, target_kl: of PPO.
-        checkpoint_steps: between checkpoints.
     """
 
     scenario: str = "small"
@@ -75,7 +75,6 @@ class PPO:
     gae_lambda: float = 0.95
     entropy: float = 0.001
     target_kl: float = 0.03
-    checkpoint_steps: int = 50_000
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,16 @@ Every lesson draws from generators seeded by its own position in the run, so a r
 and resumed ends in the same weights as one that was not.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch.utils.tensorboard import SummaryWriter
 
+from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
 from fleetgym.agents.config import Stage, TrainConfig
 from fleetgym.agents.experts import Plan, expert_plans
 from fleetgym.agents.imitation import Lesson, lesson_loss
@@ -54,6 +52,7 @@ class Teacher:
         self.optimizer = torch.optim.Adam(self.network.parameters())
         self.position = Position(0, 0)
         self.curve: list[dict[str, float]] = []
+        self.checkpoint = folder / "imitation.safetensors"
 
     def run(self) -> FleetNet:
         """Teaches from wherever the run stands to its end."""
@@ -141,36 +140,10 @@ class Teacher:
         self.report(f"stage {i}: objective {mean:.4f} on unseen workloads", 1, 1)
 
     def _save(self) -> None:
-        """Writes the checkpoint to a temporary file, then renames it."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        for i, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{name}": value for name, value in moments.items()}
-        about = {"position": list(self.position), "curve": self.curve, "width": self.config.width}
-        part = self.folder / "checkpoint.part"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {k: v.contiguous() for k, v in tensors.items()}, part, {"about": json.dumps(about)}
-        )
-        part.replace(self.folder / "checkpoint.safetensors")
+        about = {"position": list(self.position), "curve": self.curve}
+        write_checkpoint(self.checkpoint, self.network, self.optimizer, about)
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
-            return
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-        tensors = load_file(path)
-        self.position, self.curve = Position(*about["position"]), about["curve"]
-        self.network.load_state_dict(dict(_under("network.", tensors)))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in _under("adam.", tensors):
-            index, moment = name.split(".")
-            state.setdefault(int(index), {})[moment] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, value in tensors.items():
-        if name.startswith(prefix):
-            yield name.removeprefix(prefix), value
+        about = read_checkpoint(self.checkpoint, self.network, self.optimizer)
+        if about is not None:
+            self.position, self.curve = Position(*about["position"]), about["curve"]

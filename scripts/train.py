@@ -32,6 +32,7 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
     try:
         import torch
 
+        from fleetgym.agents.sb3.ppo import improve
         from fleetgym.agents.teaching import Teacher
         from fleetgym.agents.weights import save_weights
     except ImportError as error:
@@ -49,6 +50,8 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
     noted.write_text(resolved, encoding="utf-8")
     teacher = Teacher(settings, folder, report)
     network = teacher.run()
+    if settings.ppo.total_steps:
+        network = improve(settings, network, folder, report)
     weights = folder / f"{settings.name}.safetensors"
     about = {"version": __version__, "config": asdict(settings), "curve": teacher.curve}
     save_weights(network, weights, about)

@@ -51,7 +51,7 @@ class FleetNet(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        vm_inputs = len(VM_FEATURES) + 2 * NODE_FEATURES
+        vm_inputs = len(VM_FEATURES) + 2 * NODE_FEATURES + 2
         self.width = width
         self.vm_in = nn.Sequential(nn.Linear(vm_inputs, width), nn.ReLU())
         self.attend = nn.Linear(width, 1)
@@ -103,7 +103,8 @@ class FleetNet(nn.Module):
         nodes = pms[:, : 2 * NODE_FEATURES].reshape(n, 2, NODE_FEATURES)
         turned = torch.stack((nodes.flatten(1), nodes.flip(1).flatten(1)), 1)  # own node first
         seat = 2 * segment + vms[:, NUMA].long()
-        hidden = self.vm_in(torch.cat((vms, turned.reshape(2 * n, -1)[seat]), 1))
+        seats = turned.reshape(2 * n, -1)[seat]
+        hidden = self.vm_in(torch.cat((vms, seats, _leaving(vms, seats)), 1))
         pooled = self._pool(hidden, segment, n)
         machine = self.pm_in(torch.cat((pms, pooled), 1))
         out = self.vm_out(torch.cat((hidden, machine[segment]), 1))
@@ -125,7 +126,7 @@ class FleetNet(nn.Module):
             obs: of the fleets now.
             changed: ``(B, 2)`` machines, source and target (may be equal).
         """
-        b, p, _ = obs.pms.shape
+        b = len(obs.pms)
         world = torch.arange(b, device=changed.device).unsqueeze(1)
         first = obs.host == changed[:, :1]
         second = (obs.host == changed[:, 1:]) & ~first
@@ -171,6 +172,13 @@ class FleetNet(nn.Module):
     def values(self, fleet: Tensor) -> Tensor:
         """Value of the state, ``(B,)``."""
         return self.value(fleet).squeeze(1)
+
+
+def _leaving(vms: Tensor, seats: Tensor) -> Tensor:
+    """Fragment of the VM's node without it, and the change of it: ``(M, 2)``, in units of X."""
+    fragment = seats[:, FRAGMENT]
+    after = (fragment + vms[:, REMAINDER] + 1e-4) % 1.0
+    return torch.stack((after, after - fragment), 1)
 
 
 def _pair(obs: Observation, chosen: Tensor, host: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from fleetgym.envs.core.jit import inner
 from fleetgym.envs.vm_rescheduling.types import (
     CLASS,
     CLASS_GROUP,
-    CLASS_MOVED,
     CLASS_SLOTS,
     CLASS_TYPE,
     CORES,
@@ -20,17 +19,14 @@ from fleetgym.envs.vm_rescheduling.types import (
     FREE_MEMORY,
     GPU,
     GPU_CHUNK,
-    HEAD,
     MEMORY,
     MOVABLE,
     MOVES_LEFT,
     NEW_CLASS,
     NEW_TYPE,
-    NEXT,
     NUM_PMS,
     NUMA,
     PM,
-    PREV,
     SUM_ACTIVE_PMS,
     SUM_ARRIVALS,
     SUM_DEPARTURES,
@@ -147,17 +143,11 @@ def share(w: World, b: int, pm: int, sign: int, rules: Rules) -> None:
 
 @inner
 def count_targets(w: World, b: int, pm: int, sign: int) -> None:
-    """Takes the machine's targets out of every class's count (sign -1), or puts them back (+1).
-
-    CLASS_MOVED stays 0 where no target has come or gone: counts on one or two machines, at most 2
-    each, cannot cancel under the odd weights 4 pm + 1.
-    """
+    """Takes the machine's targets out of every class's count (sign -1), or puts them back (+1)."""
     for vm_class in range(w.classes.shape[2]):
         if w.classes[b, CLASS_TYPE, vm_class] < 0:
             break  # padding is at the end
-        targets = sign * targets_on(w, b, vm_class, pm)
-        w.classes[b, CLASS_SLOTS, vm_class] += targets
-        w.classes[b, CLASS_MOVED, vm_class] += targets * (4 * pm + 1)
+        w.classes[b, CLASS_SLOTS, vm_class] += sign * targets_on(w, b, vm_class, pm)
 
 
 @inner
@@ -171,12 +161,6 @@ def attach(w: World, b: int, vm: int, slot: int) -> None:
         w.slots[b, FREE_CORES, node] -= w.types[b, CORES, vm_type]
         w.slots[b, FREE_MEMORY, node] -= w.types[b, MEMORY, vm_type]
         w.slots[b, FREE_GPU, node] -= w.types[b, GPU, vm_type]
-    head = w.machines[b, pm, HEAD]
-    w.vms[b, vm, NEXT] = head
-    w.vms[b, vm, PREV] = -1
-    if head >= 0:
-        w.vms[b, head, PREV] = vm
-    w.machines[b, pm, HEAD] = vm
     w.machines[b, pm, VMS] += 1
     w.vms[b, vm, PM] = pm
     w.vms[b, vm, NUMA] = first - 2 * pm
@@ -195,15 +179,6 @@ def detach(w: World, b: int, vm: int) -> None:
         w.slots[b, FREE_CORES, node] += w.types[b, CORES, vm_type]
         w.slots[b, FREE_MEMORY, node] += w.types[b, MEMORY, vm_type]
         w.slots[b, FREE_GPU, node] += w.types[b, GPU, vm_type]
-    before, after = w.vms[b, vm, PREV], w.vms[b, vm, NEXT]
-    if before >= 0:
-        w.vms[b, before, NEXT] = after
-    else:
-        w.machines[b, pm, HEAD] = after
-    if after >= 0:
-        w.vms[b, after, PREV] = before
-    w.vms[b, vm, NEXT] = -1
-    w.vms[b, vm, PREV] = -1
     w.machines[b, pm, VMS] -= 1
     w.vms[b, vm, PM] = -1
     w.vms[b, vm, NUMA] = 0

@@ -1,6 +1,6 @@
 """A step of B worlds: observation rows, masks, decisions, and the outside world's events.
 
-Only what changed is written again: the rows of changed machines and of the VMs on them, the
+Only what changed is written again: the rows of changed machines and of the VM that moved, the
 legality of classes whose number of targets is small, and one byte per entry of the mask.
 """
 
@@ -24,7 +24,6 @@ from fleetgym.envs.vm_rescheduling.types import (
     CLASS,
     CLASS_END,
     CLASS_GROUP,
-    CLASS_MOVED,
     CLASS_SEEN,
     CLASS_SLOTS,
     CLASS_START,
@@ -43,12 +42,10 @@ from fleetgym.envs.vm_rescheduling.types import (
     FREE_MEMORY,
     GPU,
     GROUP_FULL,
-    HEAD,
     ILLEGAL,
     MEMORY,
     MOVABLE,
     MOVES_LEFT,
-    NEXT,
     NODE_FEATURES,
     NUMA,
     PM,
@@ -68,6 +65,7 @@ from fleetgym.envs.vm_rescheduling.types import (
     TRUNCATED,
     TYPE,
     VM_CHOSEN,
+    VM_NUMA,
     VMS,
     Bool,
     Float64,
@@ -97,19 +95,6 @@ def observe_pm(w: World, b: int, pm: int, rules: Rules) -> None:
 
 
 @inner
-def gain(w: World, b: int, vm: int, rules: Rules) -> int:
-    """Fragment cores that the VM's leaving would free on its host (negative where it costs)."""
-    vm_type = w.vms[b, vm, TYPE]
-    first = 2 * w.vms[b, vm, PM] + w.vms[b, vm, NUMA]
-    total = 0
-    for slot in range(first, first + 1 + w.types[b, DOUBLE, vm_type]):
-        free = w.slots[b, FREE_CORES, slot]
-        total += free % rules.fragment_cores
-        total -= (free + w.types[b, CORES, vm_type]) % rules.fragment_cores
-    return total
-
-
-@inner
 def observe_vm(w: World, b: int, vm: int, rules: Rules) -> None:
     """Writes the VM's row of the observation: zeros while it is not placed."""
     row = w.obs_vms[b, vm]
@@ -122,29 +107,10 @@ def observe_vm(w: World, b: int, vm: int, rules: Rules) -> None:
     row[1] = w.types[b, MEMORY, vm_type] / w.scale[b, 1]
     row[2] = w.types[b, GPU, vm_type] / w.scale[b, 2]
     row[3] = w.types[b, DOUBLE, vm_type]
-    row[4] = w.vms[b, vm, NUMA]
+    row[VM_NUMA] = w.vms[b, vm, NUMA]
     row[5] = 1.0
     row[6] = w.vms[b, vm, MOVABLE]
-    spread = 2 * rules.fragment_cores
-    row[7] = (w.types[b, CORES, vm_type] % rules.fragment_cores) / rules.fragment_cores
-    row[8] = (gain(w, b, vm, rules) + spread) / (2 * spread)
-    group = w.classes[b, CLASS_GROUP, w.vms[b, vm, CLASS]]
-    row[9] = 0.0
-    if group >= 0:
-        load = w.group_count[b, group, pm] / max(1, w.group_max[b, group])
-        row[9] = min(1.0, load)
     row[VM_CHOSEN] = 1.0 if w.scalars[b, CHOSEN] == vm else 0.0
-
-
-@inner
-def observe_machine(w: World, b: int, pm: int, rules: Rules) -> None:
-    """Writes the rows of a changed machine and of every VM on it, and their legality."""
-    observe_pm(w, b, pm, rules)
-    vm = w.machines[b, pm, HEAD]
-    while vm >= 0:
-        observe_vm(w, b, vm, rules)
-        w.legal[b, vm] = has_target(w, b, vm)
-        vm = w.vms[b, vm, NEXT]
 
 
 @inner
@@ -169,21 +135,21 @@ def withdraw_choice(w: World, b: int) -> None:
 
 @inner
 def refresh_legal(w: World, b: int) -> None:
-    """Brings the legality of VMs on unchanged machines up to date.
+    """Brings ``legal`` up to date after machines have changed.
 
-    It can have changed only in classes that had or have fewer than two targets, one of which has
-    come or gone.
+    A class of two targets or more has one for each of its VMs, and one of none (and no group) has
+    none: only where the count comes from, goes to or is between these does a VM's own place matter.
     """
     for vm_class in range(w.classes.shape[2]):
         if w.classes[b, CLASS_TYPE, vm_class] < 0:
             break  # padding is at the end
         now, seen = w.classes[b, CLASS_SLOTS, vm_class], w.classes[b, CLASS_SEEN, vm_class]
-        if w.classes[b, CLASS_MOVED, vm_class] != 0 and (now < 2 or seen < 2):
+        grouped = w.classes[b, CLASS_GROUP, vm_class] >= 0
+        if (now < 2 or seen < 2) and (now != seen or now == 1 or grouped):
             for i in range(w.classes[b, CLASS_START, vm_class], w.classes[b, CLASS_END, vm_class]):
                 vm = w.members[b, i]
                 w.legal[b, vm] = has_target(w, b, vm)
         w.classes[b, CLASS_SEEN, vm_class] = now
-        w.classes[b, CLASS_MOVED, vm_class] = 0
 
 
 @inner
@@ -193,7 +159,6 @@ def reset_legal(w: World, b: int) -> None:
         w.legal[b, vm] = has_target(w, b, vm)
     for vm_class in range(w.classes.shape[2]):
         w.classes[b, CLASS_SEEN, vm_class] = w.classes[b, CLASS_SLOTS, vm_class]
-        w.classes[b, CLASS_MOVED, vm_class] = 0
 
 
 @inner
@@ -282,9 +247,9 @@ def migrate_and_observe(w: World, b: int, vm: int, slot: int, rules: Rules) -> N
     else:
         for term in range(6):
             w.reward[b, term] = before[term] - after[term]
-    observe_machine(w, b, source, rules)
-    if slot // 2 != source:
-        observe_machine(w, b, slot // 2, rules)
+    observe_pm(w, b, source, rules)
+    observe_pm(w, b, slot // 2, rules)
+    w.obs_vms[b, vm, VM_NUMA] = w.vms[b, vm, NUMA]
     refresh_legal(w, b)
     if w.scalars[b, MOVES_LEFT] == 0:
         w.legal[b, :] = 0
@@ -371,9 +336,9 @@ def elapse(w: World, duration: Int64, rules: Rules) -> None:
                 pm = arrive(w, b, vm, rules)
             else:
                 pm = depart(w, b, vm, rules)
-                observe_vm(w, b, vm, rules)
             if pm >= 0:
-                observe_machine(w, b, pm, rules)
+                observe_pm(w, b, pm, rules)
+                observe_vm(w, b, vm, rules)
             w.scalars[b, CURSOR] += 1
         reset_legal(w, b)
         if rules.vmr2l_reward:

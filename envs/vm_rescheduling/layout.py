@@ -25,7 +25,6 @@ from fleetgym.envs.vm_rescheduling.types import (
     EVENT_VM,
     FREE_CORES,
     GPU,
-    HEAD,
     MEMORY,
     MOVABLE,
     MOVES_LEFT,
@@ -89,10 +88,10 @@ def allocate(sizes: Sizes, b: int) -> World:
     i8, i32, i64, f32, f64 = np.int8, np.int32, np.int64, np.float32, np.float64
     world = World(
         slots=np.zeros((b, 6, s), i32),
-        machines=np.zeros((b, p, 3), i32),
-        vms=np.full((b, v, 8), -1, i32),
+        machines=np.zeros((b, p, 2), i32),
+        vms=np.full((b, v, 5), -1, i32),
         types=np.zeros((b, 6, sizes.types), i32),
-        classes=np.zeros((b, 7, sizes.classes), i32),
+        classes=np.zeros((b, 6, sizes.classes), i32),
         members=np.zeros((b, v), i32),
         group_max=np.zeros((b, sizes.groups), i32),
         group_count=np.zeros((b, sizes.groups, p), i32),
@@ -111,7 +110,6 @@ def allocate(sizes: Sizes, b: int) -> World:
         outside=np.zeros(b, f64),
         flags=np.zeros((b, 3), i8),
     )
-    world.machines[:, :, HEAD] = -1
     world.vms[:, :, NUMA] = world.vms[:, :, MOVABLE] = 0
     world.types[:, CORES] = TOO_LARGE
     world.classes[:, :CLASS_START] = -1

@@ -50,12 +50,10 @@ VM_FEATURES = (
     "present",  # 1 while it is placed
     "movable",  # 1 where it may be migrated
     "remainder",  # (cores mod X) / X: what it adds to or takes from a node's fragment
-    "gain",  # fragment cores its leaving would free on its host, (gain + 2X) / 4X
-    "group_load",  # VMs of its group on its host / the most allowed, 0 without a group
     "chosen",  # 1 for the VM whose target is being asked for
 )
 ACTIVE, GROUP_FULL = 2 * NODE_FEATURES, 2 * NODE_FEATURES + 1
-VM_CHOSEN = len(VM_FEATURES) - 1
+VM_NUMA, VM_CHOSEN = 4, len(VM_FEATURES) - 1
 PROGRESS = (
     "moves_left",  # / mnl
     "time",  # / horizon, 1 beyond it
@@ -98,10 +96,10 @@ class World(NamedTuple):
     """All arrays of B worlds; rows of the packed ones are named by the constants below."""
 
     slots: Int32  # (B, 6, S)
-    machines: Int32  # (B, P, 3)
-    vms: Int32  # (B, V, 8) entity first: a VM is visited alone, half a cache line; one spare
+    machines: Int32  # (B, P, 2)
+    vms: Int32  # (B, V, 5) entity first: a VM is visited alone
     types: Int32  # (B, 6, T)
-    classes: Int32  # (B, 7, C)
+    classes: Int32  # (B, 6, C)
     members: Int32  # (B, V) VMs ordered by class, those yet to arrive included
     group_max: Int32  # (B, G)
     group_count: Int32  # (B, G, P)
@@ -123,13 +121,12 @@ class World(NamedTuple):
 
 SLOT_ROWS = ("slot_cores", "slot_memory", "slot_gpu", "free_cores", "free_memory", "free_gpu")
 SLOT_CORES, SLOT_MEMORY, SLOT_GPU, FREE_CORES, FREE_MEMORY, FREE_GPU = range(6)
-RACK, VMS, HEAD = range(3)  # of machines: rack, number of VMs, first VM of its list or -1
-PM, NUMA, TYPE, CLASS, MOVABLE, NEXT, PREV = range(7)  # of VMs; NEXT, PREV on the same machine
+RACK, VMS = range(2)  # of machines: rack, number of VMs
+PM, NUMA, TYPE, CLASS, MOVABLE = range(5)  # of VMs
 CORES, MEMORY, GPU, DOUBLE, TYPE_TRAFFIC, TYPE_DOWNTIME = range(6)  # of types; MiB and us
 # Of classes: the range of its members, the targets that take a VM of it (its own place not left
-# out), that number when ``legal`` was last brought up to date, and whether targets have moved
-# since (see ``count_targets``). Padding, type -1, is last.
-CLASS_TYPE, CLASS_GROUP, CLASS_START, CLASS_END, CLASS_SLOTS, CLASS_SEEN, CLASS_MOVED = range(7)
+# out), and that number when ``legal`` was last brought up to date. Padding, type -1, is last.
+CLASS_TYPE, CLASS_GROUP, CLASS_START, CLASS_END, CLASS_SLOTS, CLASS_SEEN = range(6)
 # CURSOR: next event. STEPS: of the environment. ELAPSED: 1 if time has passed since the mask was
 # written. NUM_PMS: machines that exist. VM_MEMORY: MiB of all VMs at the start, at least 1.
 CHOSEN, MOVES_LEFT, CLOCK, CURSOR, STEPS, ELAPSED, NUM_PMS, VM_MEMORY = range(8)

@@ -1,0 +1,81 @@
+"""The fleet network as a policy of sb3-contrib's MaskablePPO."""
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.maskable.distributions import MaskableDistribution
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor
+
+from fleetgym.agents.networks.fleet import FleetNet, Observation
+from fleetgym.envs.vm_rescheduling.types import VM_CHOSEN
+
+
+class FleetPolicy(MaskableActorCriticPolicy):
+    """Actor and critic in one `FleetNet`; the observation's tables go to it as they are."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        width: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        self._width = width
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self.network = FleetNet(self._width)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr_schedule(1))
+
+    def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, V + 1 + 2P)`` of the flat action, and values ``(B, 1)``."""
+        assert isinstance(obs, dict)
+        seen = Observation(
+            obs["pms"].float(), obs["vms"].float(), obs["vm_host"].long(), obs["progress"].float()
+        )
+        encoding = self.network.encode(seen)
+        fleet = self.network.summary(encoding, seen.progress)
+        chosen = seen.vms[..., VM_CHOSEN].argmax(1)
+        logits = (
+            self.network.score_vms(encoding, fleet),
+            self.network.score_slots(encoding, fleet, seen, chosen),
+        )
+        return torch.cat(logits, 1), self.network.values(fleet).unsqueeze(1)
+
+    def _masked(self, logits: Tensor, action_masks: Any) -> MaskableDistribution:
+        distribution = self.action_dist.proba_distribution(action_logits=logits)
+        if action_masks is not None:
+            distribution.apply_masking(action_masks)
+        return distribution
+
+    def forward(
+        self, obs: PyTorchObs, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions, values and log-probabilities."""
+        logits, values = self._look(obs)
+        distribution = self._masked(logits, action_masks)
+        actions = distribution.get_actions(deterministic=deterministic)
+        return actions, values, distribution.log_prob(actions)
+
+    def evaluate_actions(
+        self, obs: PyTorchObs, actions: Tensor, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, log-probabilities and entropy of actions taken."""
+        logits, values = self._look(obs)
+        distribution = self._masked(logits, action_masks)
+        return values, distribution.log_prob(actions), distribution.entropy()
+
+    def get_distribution(self, obs: PyTorchObs, action_masks: Any = None) -> MaskableDistribution:
+        """The masked distribution over actions."""
+        return self._masked(self._look(obs)[0], action_masks)
+
+    def predict_values(self, obs: PyTorchObs) -> Tensor:
+        """Values ``(B, 1)``."""
+        return self._look(obs)[1]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "width": self._width}
