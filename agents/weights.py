@@ -11,8 +11,6 @@ from safetensors.torch import load_file, save_file
 from fleetgym.agents.networks.fleet import FleetNet
 from fleetgym.envs.core.errors import PolicyError
 
-PRETRAINED = Path(__file__).parent / "pretrained"
-
 
 def save_weights(network: FleetNet, path: Path, about: Mapping[str, Any]) -> None:
     """Writes ``path`` (.safetensors) and its .json; each to a temporary file, then renamed.
@@ -44,16 +42,3 @@ def load_weights(path: Path) -> FleetNet:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise PolicyError(f"{path}: not the weights of a FleetNet: {error}") from error
     return network.eval()
-
-
-def pretrained(name: str) -> Path:
-    """The shipped weights of a name.
-
-    Raises:
-        PolicyError: there are none of this name.
-    """
-    path = PRETRAINED / f"{name}.safetensors"
-    if not path.exists():
-        known = sorted(p.stem for p in PRETRAINED.glob("*.safetensors"))
-        raise PolicyError(f"no weights named {name!r} are shipped: {', '.join(known) or 'none'}")
-    return path

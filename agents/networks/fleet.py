@@ -21,6 +21,7 @@ FREE, FRAGMENT = 0, NODE_FEATURES - 1  # of a node's features
 DOUBLE, NUMA, PRESENT = 3, 4, 5  # of a VM's features
 REMAINDER = VM_FEATURES.index("remainder")
 PAIR_FEATURES = 6
+KEY = 16  # width of the keys by which VMs are scored: all of them, at every decision
 
 
 class Observation(NamedTuple):
@@ -36,6 +37,8 @@ class Encoding(NamedTuple):
     """What the network knows of B fleets; rows belong to VMs, slots (NUMA nodes) and fleets."""
 
     vms: Tensor  # (B, V, H), 0 where absent
+    vm_keys: Tensor  # (B, V, KEY)
+    slot_keys: Tensor  # (B, 2P, H)
     slots: Tensor  # (B, 2P, H)
     vm_sum: Tensor  # (B, H) over VMs
     slot_sum: Tensor  # (B, H) over slots
@@ -64,9 +67,9 @@ class FleetNet(nn.Module):
             nn.Linear(2 * width, width),
             nn.ReLU(),
         )
-        self.vm_key = nn.Linear(width, width)
-        self.vm_query = nn.Linear(width, width)
-        self.vm_score = nn.Linear(width, 1)
+        self.vm_key = nn.Linear(width, KEY)
+        self.vm_query = nn.Linear(width, KEY)
+        self.vm_score = nn.Linear(KEY, 1)
         self.stop = nn.Linear(width, 1)
         self.slot_key = nn.Linear(width, width)
         self.slot_query = nn.Linear(2 * width, width)
@@ -83,10 +86,11 @@ class FleetNet(nn.Module):
         vms, slots = self._encode(obs.pms.reshape(b * p, -1), obs.vms[present], segment)
         table = vms.new_zeros(*obs.host.shape, self.width)
         table[present] = vms
+        keys = vms.new_zeros(*obs.host.shape, KEY)
+        keys[present] = self.vm_key(vms)
         slots = slots.reshape(b, 2 * p, self.width)
-        return Encoding(
-            table, slots, table.sum(1), slots.sum(1), present.sum(1, keepdim=True).float()
-        )
+        count = present.sum(1, keepdim=True).float()
+        return Encoding(table, keys, self.slot_key(slots), slots, table.sum(1), slots.sum(1), count)
 
     def _encode(self, pms: Tensor, vms: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes N machines with the M VMs on them.
@@ -137,6 +141,7 @@ class FleetNet(nn.Module):
         )
         vm_change = vms - encoding.vms[rows, cols]
         encoding.vms[rows, cols] = vms
+        encoding.vm_keys[rows, cols] = self.vm_key(vms)
         encoding.vm_sum.index_add_(0, rows, vm_change)
         seats = (2 * changed).unsqueeze(2) + torch.arange(2, device=changed.device)
         slots = slots.reshape(b, 2, 2, self.width)
@@ -145,6 +150,7 @@ class FleetNet(nn.Module):
         change = slots - encoding.slots[world.unsqueeze(2), seats]
         change[:, 1].masked_fill_(same, 0.0)
         encoding.slots[world.unsqueeze(2), seats] = slots
+        encoding.slot_keys[world.unsqueeze(2), seats] = self.slot_key(slots)
         encoding.slot_sum.add_(change.sum((1, 2)))
 
     def summary(self, encoding: Encoding, progress: Tensor) -> Tensor:
@@ -155,7 +161,7 @@ class FleetNet(nn.Module):
 
     def score_vms(self, encoding: Encoding, fleet: Tensor) -> Tensor:
         """Logits ``(B, V + 1)`` of the VMs and of stopping."""
-        hidden = torch.relu(self.vm_key(encoding.vms) + self.vm_query(fleet).unsqueeze(1))
+        hidden = torch.relu(encoding.vm_keys + self.vm_query(fleet).unsqueeze(1))
         return torch.cat((self.vm_score(hidden).squeeze(2), self.stop(fleet)), 1)
 
     def score_slots(
@@ -166,7 +172,7 @@ class FleetNet(nn.Module):
         chosen = obs.vms[world, vm]
         query = self.slot_query(torch.cat((encoding.vms[world, vm], fleet), 1))
         pair = self.slot_pair(_pair(obs, chosen, obs.host[world, vm]))
-        hidden = torch.relu(self.slot_key(encoding.slots) + query.unsqueeze(1) + pair)
+        hidden = torch.relu(encoding.slot_keys + query.unsqueeze(1) + pair)
         return self.slot_score(hidden).squeeze(2)
 
     def values(self, fleet: Tensor) -> Tensor:

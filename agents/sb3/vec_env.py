@@ -37,7 +37,7 @@ class FleetVecEnv(VecEnv):
         self._lengths = np.zeros(env.num_envs, np.int64)
         self._began = time.time()
 
-    def reset(self) -> Observation:  # type: ignore[override]
+    def reset(self) -> Observation:
         """Starts every world; seeds are those of the last ``seed()`` call."""
         seeds = [None if seed is None else int(seed) for seed in self._seeds]
         given = seeds if any(seed is not None for seed in seeds) else None
@@ -70,7 +70,9 @@ class FleetVecEnv(VecEnv):
                     "t": time.time() - self._began,
                 },
                 "episode_metrics": {
-                    name: float(value[i]) for name, value in info["episode_metrics"].items()
+                    name: float(value[i])
+                    for name, value in info["final_info"]["episode_metrics"].items()
+                    if not name.startswith("_")
                 },
             }
         self._returns[done], self._lengths[done] = 0.0, 0

@@ -4,8 +4,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import linprog
 
+from fleetgym.baselines.highs import linprog
 from fleetgym.baselines.vm_rescheduling.board import objective_of
 from fleetgym.baselines.vm_rescheduling.column_generation import Master, small_enough
 from fleetgym.baselines.vm_rescheduling.counts import programme

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.optimize import Bounds, LinearConstraint
 from scipy.sparse import coo_matrix, csc_matrix
 
+from fleetgym.baselines.highs import linprog, milp
 from fleetgym.baselines.vm_rescheduling.goal import traffic_shares
 from fleetgym.baselines.vm_rescheduling.pattern_kernels import price_patterns, tables
 from fleetgym.baselines.vm_rescheduling.patterns import (

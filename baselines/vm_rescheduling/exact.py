@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint
 
+from fleetgym.baselines.highs import milp
 from fleetgym.baselines.vm_rescheduling.board import objective_of
 from fleetgym.baselines.vm_rescheduling.bounds import pattern_bound
 from fleetgym.baselines.vm_rescheduling.counts import Float64, Programme, programme

@@ -57,10 +57,20 @@ class Face:
         is_source = workload is not None and not isinstance(workload, str)
         self.source: WorkloadSource = workload if is_source else family.workloads(self.scenario)  # type: ignore[assignment]
         self.simulator: Simulator = family.simulate(self.scenario, self.source, num_worlds)
+        self._named = not is_source
         ((self.role_name, self.role),) = self.simulator.roles.items()
         shape = self.role.action_space.shape or ()
         self._shape = (num_worlds, 1, *shape)
         self._size = int(np.prod(self._shape))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A source that has a name is found again, not copied."""
+        return self.__dict__ | ({"source": None} if self._named else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._named:
+            self.source = self.family.workloads(self.scenario)
 
     def draw(self, rng: np.random.Generator, wanted: Any) -> Workload:
         """The workload wanted: a seed or a workload, else one drawn with ``rng``."""
@@ -83,10 +93,11 @@ class Face:
             )
         return {self.role_name: array.reshape(self._shape)}
 
-    def elapse(self) -> None:
-        """Lets the world go on while the policy is supposed to think."""
+    def elapse(self, active: NDArray[np.bool_] | bool = True) -> None:
+        """Lets the active worlds go on while the policy is supposed to think."""
         if self.latency.kind == "fixed":
-            self.simulator.elapse(self.latency.charge(self.simulator.decision_starts(), 0))
+            charge = self.latency.charge(self.simulator.decision_starts(), 0)
+            self.simulator.elapse(np.where(active, charge, 0))
 
     def refuse(self, world: int, action: Any) -> None:
         """Raises IllegalActionError for an action that the mask forbade."""
@@ -126,9 +137,20 @@ class FleetEnv(gymnasium.Env[dict[str, NDArray[Any]], Any]):
         self.render_mode = render_mode
         self._copy = copy
         self._done = True
+        self._look()
+
+    def _look(self) -> None:
         observation = self.simulator.observation()[self._face.role_name]
-        self._views = {name: view[0, 0] for name, view in observation.items()}
+        self._views: dict[str, NDArray[Any]] = {n: view[0, 0] for n, view in observation.items()}
         self._terms = self.simulator.reward_terms()[0, 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views of the simulator's arrays: a copy makes its own."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_views", "_terms")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._look()
 
     @property
     def simulator(self) -> Simulator:
@@ -159,7 +181,8 @@ class FleetEnv(gymnasium.Env[dict[str, NDArray[Any]], Any]):
         workload = self._face.draw(self.np_random, wanted)
         self.simulator.reset([workload])
         self._done = False
-        info = {"workload_seed": workload.seed, "metrics": self.metrics()}
+        # uint64: Gymnasium's vector environments would put an int into an int64, too small.
+        info = {"workload_seed": np.uint64(workload.seed), "metrics": self.metrics()}
         return self._observe(), info | {"action_mask": self._views["action_mask"].copy()}
 
     def step(

@@ -6,6 +6,7 @@ A record is one ``.npz`` file: a JSON header and plain arrays, read with ``allow
 import hashlib
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -22,6 +23,7 @@ from fleetgym.envs.core.errors import RecordError
 SCHEMA = 1
 MAX_BYTES = 256 * 2**20  # of a record, unpacked
 MAX_STEPS = 10_000_000
+INFORMATION = ("online", "clairvoyant")
 DTYPES = {"latency_ns": np.dtype(np.int64), "digests": np.dtype(np.uint64)}
 HEADER_FIELDS = {
     "schema": int,
@@ -182,12 +184,26 @@ def _header(source: Path, entries: Mapping[str, NDArray[Any]]) -> dict[str, Any]
             raise RecordError(
                 f"{source}: header field {name!r} is {header.get(name)!r}, not {kind.__name__}"
             )
+    _check_ranges(source, header)
     arrays = {n: a for n, a in entries.items() if n not in ("header", "sha256")}
     if str(entries["sha256"]) != _content_hash(text, arrays):
         raise RecordError(
             f"{source}: the content does not match its SHA-256: header or arrays were altered"
         )
     return header
+
+
+def _check_ranges(source: Path, header: Mapping[str, Any]) -> None:
+    for name, good, rule in (
+        ("workload_seed", 0 <= header["workload_seed"] < 2**64, "from 0 to 2**64 - 1"),
+        ("information", header["information"] in INFORMATION, " or ".join(INFORMATION)),
+        ("decision_time_s", 0 <= header["decision_time_s"] < math.inf, "0 or more, and finite"),
+        ("metrics", all(type(v) is float for v in header["metrics"].values()), "numbers"),
+    ):
+        if not good:
+            raise RecordError(
+                f"{source}: header field {name!r} is {header[name]!r}, it must be {rule}"
+            )
 
 
 def _check_arrays(source: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -203,6 +219,8 @@ def _check_arrays(source: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         wanted = DTYPES.get(name, np.dtype(np.int64))
         if array.dtype != wanted:
             raise RecordError(f"{source}: {name} is {array.dtype}, it must be {wanted}")
+    if arrays["latency_ns"].ndim != 1:
+        raise RecordError(f"{source}: latency_ns has shape {arrays['latency_ns'].shape}, not (K,)")
     steps = len(arrays["latency_ns"])
     if steps > MAX_STEPS or (arrays["latency_ns"] < 0).any():
         raise RecordError(f"{source}: more than {MAX_STEPS} steps, or a negative latency")

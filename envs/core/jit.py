@@ -56,10 +56,12 @@ def inner(function: F) -> F:
 
 
 def _compile(function: F, **options: bool) -> F:
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_folder())
+    before = config.CACHE_DIR  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
     try:
-        compiled: F = numba.njit(cache=True, nogil=True, _nrt=False, **options)(function)
+        compiled: F = numba.njit(  # type: ignore[call-overload]
+            cache=True, nogil=True, _nrt=False, **options
+        )(function)
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR = before  # type: ignore[attr-defined]
     return compiled

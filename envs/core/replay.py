@@ -6,6 +6,7 @@ import numpy as np
 
 from fleetgym.envs.core.episode import EpisodeRecord
 from fleetgym.envs.core.errors import RecordError
+from fleetgym.envs.core.latency import DecisionLatency
 from fleetgym.envs.core.registration import family_of
 from fleetgym.envs.core.simulator import ILLEGAL, Simulator
 from fleetgym.envs.core.workload import WorkloadSource
@@ -19,18 +20,25 @@ def replay(record: EpisodeRecord, *, workload: WorkloadSource | None = None) -> 
         workload: the source, where it was a user's own object and cannot be found by name.
 
     Raises:
-        RecordError: the workload is another, an action does not fit or is illegal, the episode
-            ends early or late, or a digest differs: the message names the first such step.
+        RecordError: the workload is another, an action does not fit or is illegal, a latency is
+            not the model's, the episode ends early or late, or a digest differs: the message
+            names the first such step.
         TraceError: the trace is not here.
         ScenarioError: the scenario's fields are not known to this version.
     """
     simulator = _prepared(record, workload)
     where = str(record.path or "record")
+    latency = DecisionLatency.parse(record.decision_latency)
     _compare(where, 0, simulator, record)
     steps = len(record.latency_ns)
     for k in range(steps):
+        due, spent = int(latency.charge(simulator.decision_starts(), 0)[0]), record.latency_ns[k]
+        if latency.kind != "measured" and spent != due:
+            raise RecordError(
+                f"{where}: step {k}: latency of {spent} ns, {record.decision_latency!r} takes {due}"
+            )
         actions = {role: array[k][None] for role, array in record.actions.items()}
-        if record.latency_ns[k]:
+        if spent:
             simulator.elapse(record.latency_ns[k : k + 1])
         result = simulator.step(actions)
         if (result.status == ILLEGAL).any():
@@ -75,6 +83,8 @@ def _prepared(record: EpisodeRecord, workload: WorkloadSource | None) -> Simulat
     scenario = family.scenario(str(fields.pop("name", "")), fields)
     source = workload or family.workloads(scenario)
     drawn = source.draw(record.workload_seed)
+    if drawn.name != record.workload:
+        raise RecordError(f"{where}: workload {record.workload!r}, the scenario's is {drawn.name!r}")
     if drawn.digest != record.workload_sha256:
         raise RecordError(
             f"{where}: workload {record.workload!r} seed {record.workload_seed} has SHA-256 "

@@ -64,6 +64,7 @@ class Simulator(ABC):
 
     Attributes:
         scenario: the resolved scenario.
+        capacity: upper sizes of its workloads, as a workload source gives them.
         num_worlds: B.
         roles: the agents, by role.
         term_names: names of the reward's terms.
@@ -71,6 +72,7 @@ class Simulator(ABC):
     """
 
     scenario: Scenario
+    capacity: Mapping[str, int]
     num_worlds: int
     roles: Mapping[str, Role]
     term_names: tuple[str, ...]
@@ -133,10 +135,6 @@ class Simulator(ABC):
         """``(B,)`` whether the next action begins a decision (false in its later stages)."""
 
     @abstractmethod
-    def like(self, num_worlds: int) -> Self:
-        """A simulator of the same scenario and capacity with ``num_worlds`` unset worlds."""
-
-    @abstractmethod
     def forget_future(self) -> None:
         """Empties what is still to come, and redraws what is hidden, in every world."""
 
@@ -147,6 +145,24 @@ class Simulator(ABC):
     @abstractmethod
     def _moving(self) -> tuple[str, ...]:
         """Names of the arrays whose content is the state (what digests cover)."""
+
+    @abstractmethod
+    def __init__(self, scenario: Any, capacity: Mapping[str, int], num_worlds: int) -> None: ...
+
+    def like(self, num_worlds: int) -> Self:
+        """A simulator of the same scenario and capacity with ``num_worlds`` unset worlds."""
+        return type(self)(self.scenario, self.capacity, num_worlds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is made anew, so that its views show its own arrays, and takes the worlds over."""
+        worlds = [self.save(world) for world in range(self.num_worlds)]
+        made = (type(self), (self.scenario, dict(self.capacity), self.num_worlds))
+        return (*made, (worlds, list(self.workloads)))
+
+    def __setstate__(self, state: tuple[list[bytes], list[Workload | None]]) -> None:
+        saved, self.workloads[:] = state
+        for world, content in enumerate(saved):
+            self.restore(world, content)
 
     def save(self, world: int) -> bytes:
         """One world as bytes: its fingerprint, then every array."""

@@ -65,6 +65,9 @@ class FleetVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._rngs = [seeding.np_random()[0] for _ in range(num_envs)]
         self._over = np.zeros(num_envs, np.bool_)
         self._begun = False
+        self._look()
+
+    def _look(self) -> None:
         observation = self.simulator.observation()[self._face.role_name]
         self._views = {name: view[:, 0] for name, view in observation.items()}
 
@@ -98,19 +101,20 @@ class FleetVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
                 f"unknown reset option {next(iter(chosen))!r}: valid: reset_mask, workload_seed"
             )
         if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            if len(seeds) != self.num_envs:
-                raise ScenarioError(f"{len(seeds)} seeds for {self.num_envs} worlds")
-            for i, one in enumerate(seeds):
+            if isinstance(seed, (int, np.integer)):
+                seed = [int(seed) + i for i in range(self.num_envs)]
+            if len(seed) != self.num_envs:
+                raise ScenarioError(f"{len(seed)} seeds for {self.num_envs} worlds")
+            for i, one in enumerate(seed):
                 if one is not None and (mask is None or mask[i]):
                     self._rngs[i] = seeding.np_random(one)[0]
         worlds = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         self._over[worlds] = False
         self._begun = True
         info = self._start(worlds, wanted)
-        info["metrics"] = {name: value.copy() for name, value in self.simulator.metrics().items()}
         observation = self._observe()
-        return observation, info | {"action_mask": observation["action_mask"]}
+        began = info["_workload_seed"]
+        return observation, info | _about({"action_mask": observation["action_mask"]}, began)
 
     def _start(self, worlds: NDArray[np.int64], wanted: Any = None) -> dict[str, Any]:
         """Resets the named worlds and returns what ``info`` says of them."""
@@ -122,7 +126,7 @@ class FleetVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         seeds[worlds] = [workload.seed for workload in workloads]
         began = np.zeros(self.num_envs, np.bool_)
         began[worlds] = True
-        return {"workload_seed": seeds, "_workload_seed": began}
+        return _about({"workload_seed": seeds, "metrics": self._metrics()}, began)
 
     def step(
         self, actions: Any
@@ -142,36 +146,43 @@ class FleetVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         active = ~self._over
         if not active.all():
             info |= self._start(np.flatnonzero(self._over))
-        self._face.elapse()
+        self._face.elapse(active)
         reward, terminated, truncated, status = self.simulator.step(given, active)
         if self._face.raises and (status[:, 0] == ILLEGAL).any():
             world = int(np.argmax(status[:, 0] == ILLEGAL))
             self._face.refuse(world, np.asarray(actions)[world])
         reward, terminated, truncated = reward[:, 0].copy(), terminated.copy(), truncated.copy()
         terms = self.simulator.reward_terms()[:, 0].copy()
-        info["reward_terms"] = {n: terms[:, i] for i, n in enumerate(self.simulator.term_names)}
-        info["_reward_terms"] = active
+        rewarded = {n: terms[:, i] for i, n in enumerate(self.simulator.term_names)}
+        said = {"reward_terms": rewarded}
         self._over = terminated | truncated
         if self._over.any():
-            self._finish(info)
+            ended = {"episode_metrics": self._metrics()}
+            if self._mode is AutoresetMode.SAME_STEP:
+                active &= ~self._over
+                info |= self._begin_again(said | ended)
+            else:
+                info |= _about(ended, self._over)
+        if active.any():
+            info |= _about(said, active)
         observation = self._observe()
-        info["action_mask"] = observation["action_mask"]
+        everywhere = np.ones(self.num_envs, np.bool_)
+        info |= _about({"action_mask": observation["action_mask"]}, everywhere)
         return observation, reward, terminated, truncated, info
 
-    def _finish(self, info: dict[str, Any]) -> None:
-        """Says what ended, and resets at once where the mode is SAME_STEP."""
-        over = self._over.copy()
-        metrics = {name: value.copy() for name, value in self.simulator.metrics().items()}
-        info["episode_metrics"], info["_episode_metrics"] = metrics, over
-        if self._mode is AutoresetMode.SAME_STEP:
-            worlds = np.flatnonzero(over)
-            final = np.full(self.num_envs, None, dtype=object)
-            for i in worlds:
-                final[i] = {name: view[i].copy() for name, view in self._views.items()}
-            info["final_obs"], info["_final_obs"] = final, over
-            info["final_info"], info["_final_info"] = {"episode_metrics": metrics}, over
-            info |= self._start(worlds)
-            self._over = np.zeros(self.num_envs, np.bool_)
+    def _begin_again(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Resets the worlds that are over at once, and returns what ended and what began."""
+        over, self._over = self._over, np.zeros(self.num_envs, np.bool_)
+        last = np.full(self.num_envs, None, dtype=object)
+        worlds = np.flatnonzero(over)
+        for i in worlds:
+            last[i] = {name: view[i].copy() for name, view in self._views.items()}
+        said = said | {"action_mask": self._views["action_mask"].copy()}
+        ended = _about({"final_info": said}, over) | {"final_obs": last, "_final_obs": over}
+        return ended | self._start(worlds)
+
+    def _metrics(self) -> dict[str, NDArray[np.float64]]:
+        return {name: value.copy() for name, value in self.simulator.metrics().items()}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """The legal actions as booleans, ``(B, n)``."""
@@ -181,3 +192,20 @@ class FleetVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self._copy:
             return {name: view.copy() for name, view in self._views.items()}
         return dict(self._views)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views of the simulator's arrays: a copy makes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._look()
+
+
+def _about(said: dict[str, Any], worlds: NDArray[np.bool_]) -> dict[str, Any]:
+    """Gymnasium's form of a batch's infos: beside each entry, a mask of the worlds it is about."""
+    info: dict[str, Any] = {}
+    for name, value in said.items():
+        info[name] = _about(value, worlds) if isinstance(value, dict) else value
+        info[f"_{name}"] = worlds
+    return info

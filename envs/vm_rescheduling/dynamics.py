@@ -121,7 +121,7 @@ def has_target(w: World, b: int, vm: int) -> bool:
 def share(w: World, b: int, pm: int, sign: int, rules: Rules) -> None:
     """Takes the machine's share out of the objective's sums (sign -1), or puts it back (+1)."""
     sums = w.sums[b]
-    fragment = 0
+    fragment = np.int64(0)
     for slot in range(2 * pm, 2 * pm + 2):
         cores = np.int64(w.slots[b, FREE_CORES, slot])
         memory = np.int64(w.slots[b, FREE_MEMORY, slot])

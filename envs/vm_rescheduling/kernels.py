@@ -4,6 +4,8 @@ Only what changed is written again: the rows of changed machines and of the VM t
 legality of classes whose number of targets is small, and one byte per entry of the mask.
 """
 
+import numpy as np
+
 from fleetgym.envs.core.jit import inner, kernel
 from fleetgym.envs.vm_rescheduling.dynamics import (
     arrive,
@@ -73,6 +75,7 @@ from fleetgym.envs.vm_rescheduling.types import (
     Int32,
     Int64,
     Rules,
+    UInt64,
     World,
 )
 
@@ -384,17 +387,25 @@ def legal_targets(w: World, b: int, vm: int, legal: Int8) -> None:
 
 
 @kernel
-def sample_legal(w: World, active: Bool, draws: Float64, actions: Int64) -> None:
-    """Writes a uniformly random legal flat action of each active world into ``actions[:, 0]``."""
+def sample_legal(w: World, active: Bool, random: UInt64, actions: Int64) -> None:
+    """Writes a uniformly random legal flat action of each active world into ``actions[:, 0]``.
+
+    Entries are drawn until one is open (a mask has one at least): a look at a few bytes.
+
+    Args:
+        w: the worlds.
+        active: ``(B,)`` which ones.
+        random: ``(B,)`` states of SplitMix64 (Steele et al. 2014), advanced.
+        actions: ``(B, 2)``.
+    """
+    size = np.uint64(w.mask.shape[1])
     for b in range(actions.shape[0]):
-        if active[b]:
-            mask = w.mask[b]
-            count = 0
-            for i in range(mask.shape[0]):
-                count += mask[i]
-            left = int(draws[b] * count)
-            index = -1
-            while left >= 0:
-                index += 1
-                left -= mask[index]
-            actions[b, 0] = index
+        while active[b]:
+            random[b] += np.uint64(0x9E3779B97F4A7C15)
+            z = random[b]
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            index = np.int64((z ^ (z >> np.uint64(31))) % size)
+            if w.mask[b, index]:
+                actions[b, 0] = index
+                break

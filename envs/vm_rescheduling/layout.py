@@ -1,7 +1,7 @@
 """Allocating the arrays of B worlds, and loading a workload into one."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,6 @@ class Sizes:
                 f"{', '.join(cls.__dataclass_fields__)}"
             ) from error
 
-    def as_capacity(self) -> dict[str, int]:
-        """The same as a mapping."""
-        return asdict(self)
-
 
 def allocate(sizes: Sizes, b: int) -> World:
     """Arrays of B empty worlds: padding machines are full, padding VMs absent."""
@@ -154,12 +150,15 @@ def classify(fleet: Fleet) -> tuple[Int32, Int32, Int32, Int32]:
         of each VM ``(V,)``, and its class ``(V,)``.
     """
     asks = (fleet.vm_cores, fleet.vm_memory, fleet.vm_gpu, fleet.vm_double.astype(np.int32))
-    types, vm_type = np.unique(np.stack(asks, axis=1), axis=0, return_inverse=True)
-    vm_type = vm_type.reshape(-1).astype(np.int32)
-    classes, vm_class = np.unique(
-        np.stack((vm_type, fleet.vm_group), axis=1), axis=0, return_inverse=True
-    )
-    return types, classes, vm_type, vm_class.reshape(-1).astype(np.int32)
+    types, vm_type = _distinct_rows(*asks)
+    classes, vm_class = _distinct_rows(vm_type, fleet.vm_group)
+    return types, classes, vm_type, vm_class
+
+
+def _distinct_rows(*columns: Int32) -> tuple[Int32, Int32]:
+    """The distinct rows of a table given by columns, and which of them each row is."""
+    rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    return rows, inverse.reshape(-1).astype(np.int32)
 
 
 def load(

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -49,6 +49,7 @@ class VMReschedulingSimulator(Simulator):
         self.workloads: list[Workload | None] = [None] * num_worlds
         self.term_names = TERMS
         self.rules = rules_of(scenario)
+        self.capacity = dict(capacity)
         self.sizes = Sizes.of(capacity)
         self.roles = {AGENT: Role((AGENT,), *_spaces(self.sizes, scenario))}
         self.world = allocate(self.sizes, num_worlds)
@@ -76,9 +77,9 @@ class VMReschedulingSimulator(Simulator):
         """Starts the named worlds on their workloads; a workload met before costs a copy."""
         chosen = range(self.num_worlds) if worlds is None else worlds
         for world, workload in zip(chosen, workloads, strict=True):
-            template = self._template(workload)
-            for mine, prepared in zip(self.world, template, strict=True):
-                mine[world] = prepared[0]
+            template = self._template(workload)._asdict()
+            for name, array in self._fields.items():
+                array[world] = template[name][0]
             self.workloads[world] = workload
 
     def _template(self, workload: Workload) -> World:
@@ -172,10 +173,6 @@ class VMReschedulingSimulator(Simulator):
         if 0 <= vm < self.sizes.vms:
             kernels.legal_targets(self.world, world, vm, legal)
         return np.flatnonzero(legal)
-
-    def like(self, num_worlds: int) -> Self:
-        """The same scenario and capacity, with other worlds."""
-        return type(self)(self.scenario, self.sizes.as_capacity(), num_worlds)
 
     def forget_future(self) -> None:
         """No VM arrives or departs any more."""

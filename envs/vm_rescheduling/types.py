@@ -19,6 +19,7 @@ Float64 = NDArray[np.float64]
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
 Terms = tuple[float, float, float, float, float, float]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class FleetSource:
         self._kept: OrderedDict[int, VMWorkload] = OrderedDict()
         arrivals = capacity["vms"] * self._churn / 60 * self._horizon_s
         arrivals = int(np.ceil(arrivals + 6 * np.sqrt(arrivals)))
-        self.capacity = dict(capacity) | {
+        self.capacity: Mapping[str, int] = dict(capacity) | {
             "vms": capacity["vms"] + arrivals,
             "events": (capacity["vms"] + 2 * arrivals) if arrivals else 0,
         }
@@ -136,7 +137,7 @@ def with_churn(
     vm = np.concatenate((np.arange(v, v + len(kind)), leaving))
     arrives = np.concatenate((np.ones(len(kind)), np.zeros(len(leaving))))
     order = np.lexsort((vm, arrives, time))
-    fields = {
+    fields: dict[str, Any] = {
         field: np.concatenate((getattr(fleet, field), getattr(fleet, field)[kind]))
         for field in ("vm_cores", "vm_memory", "vm_gpu", "vm_double", "vm_numa", "vm_movable")
     }

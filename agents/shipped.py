@@ -1,0 +1,52 @@
+"""The agents whose weights are shipped, as policies that can be run by name."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from fleetgym.baselines.policy import Baseline, Policy
+from fleetgym.envs.core.errors import MissingExtraError
+from fleetgym.envs.core.registration import Family
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def shipped(family: Family) -> Mapping[str, Baseline]:
+    """The family's agents by name: none where no weights are shipped."""
+    weights = PRETRAINED / f"{family.folder.replace('_', '-')}.safetensors"
+    if not weights.exists():
+        return {}
+    agents = [
+        Baseline(
+            "agent",
+            "shipped network: best of as many sampled plans as fit into the budget",
+            partial(_agent, weights, "agent", 16),
+            1.0,
+        )
+    ]
+    agents += [
+        Baseline(
+            f"agent-{k}",
+            f"shipped network: best of {k} sampled plans" if k > 1 else "shipped network, greedy",
+            partial(_fixed, weights, k),
+        )
+        for k in (1, 16, 64)
+    ]
+    return {agent.name: agent for agent in agents}
+
+
+def _fixed(weights: Path, k: int, seconds: float, seed: int) -> Policy:
+    """One round of k plans, whatever the budget."""
+    return _agent(weights, f"agent-{k}", k, 0.0, seed)
+
+
+def _agent(weights: Path, name: str, k: int, seconds: float, seed: int) -> Policy:
+    try:
+        import torch
+
+        from fleetgym.agents.search import NetworkPolicy
+        from fleetgym.agents.weights import load_weights
+    except ImportError as error:
+        raise MissingExtraError(f"{name} needs {error.name}: pip install fleetgym[sb3]") from error
+    torch.set_num_threads(1)
+    return NetworkPolicy(name, load_weights(weights), k=k, seconds=seconds, seed=seed)
