@@ -54,14 +54,21 @@ class Lesson:
         for i, (moves, _) in enumerate(plans):
             self.vm[i, : len(moves)], self.slot[i, : len(moves)] = moves.T
             self.todo[i, : len(moves)] = True
+        again = (self.vm[:, :, None] == self.vm[:, None, :]) & self.todo[:, None, :]
+        earlier = np.tril(again, -1)  # a stop-over: the VM is planned to move twice
+        self.before = np.where(earlier.any(axis=2), k - 1 - earlier[:, :, ::-1].argmax(axis=2), -1)
         self.goal = np.array([plan.goal for plan in plans], np.float32)
         self.world = np.arange(b)[:, None]
+
+    def ready(self) -> Bool:
+        """Which planned migrations are to be made and follow no other one of the same VM."""
+        return self.todo & ~((self.before >= 0) & self.todo[self.world, self.before])
 
     def possible(self) -> Bool:
         """Which planned migrations could be made now, ``(B, K)``."""
         s = self.simulator.state()
         kind = s.vm_type[self.world, self.vm]
-        fits = self.todo & (kind >= 0)
+        fits = self.ready() & (kind >= 0)
 
         def room(slot: Int64) -> Bool:
             return np.asarray(
@@ -104,7 +111,7 @@ class Lesson:
         place = 2 * s.vm_pm.astype(np.int64) + s.vm_numa
         mine = vm[:, None]
         alike = (
-            self.todo
+            self.ready()
             & (s.vm_type[self.world, self.vm] == s.vm_type[self.world, mine])
             & acted[:, None]
         )

@@ -129,7 +129,7 @@ class NetworkPolicy(PlanPolicy):
         greedy = True
         while True:
             started = self._clock()
-            imagined = view.imagine(world, self._k)
+            imagined = view.imagine(world, self._k, action="two-phase")
             assert isinstance(imagined, VMReschedulingSimulator)
             found = rollouts(self._network, imagined, self._temperature, greedy)
             best = min(best, found, key=lambda rollout: rollout.objective)

@@ -41,7 +41,7 @@ class RandomLegal:
     """Uniform over the legal actions; of a pair, over VMs first, then over its targets."""
 
     name = "random"
-    information: Literal["online"] = "online"
+    information: Literal["online", "clairvoyant"] = "online"
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
@@ -53,7 +53,8 @@ class RandomLegal:
         """One draw a world."""
         mask = view.action_mask()[one_role(view)][:, 0]
         noise = self._rng.random(mask.shape) * mask
-        return np.argmax(noise, axis=1)
+        chosen: NDArray[np.int64] = np.argmax(noise, axis=1)
+        return chosen
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 UCT with progressive widening over moves ranked by the objective, rollouts by best single moves.
 The world is deterministic where nobody comes or goes, so the best sequence met in any rollout is
-kept and carried out; where somebody does, what is left of it is checked against the present.
+kept and carried out, and as the first one is that of `greedy`, none is worse. Where somebody does,
+what is left of it is checked against the present, which is all the search knows.
 """
 
 import time
@@ -12,14 +13,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetgym.baselines.vm_rescheduling.counts import grouped_kinds_of
+from fleetgym.baselines.vm_rescheduling import greedy
 from fleetgym.baselines.vm_rescheduling.draws import UInt64, fresh_state
 from fleetgym.baselines.vm_rescheduling.goal import goal_of, hosted_of
+from fleetgym.baselines.vm_rescheduling.grouped_kinds import grouped_kinds_of
 from fleetgym.baselines.vm_rescheduling.mcts_kernels import (
     NEAREST,
     Plan,
     Position,
     Tree,
+    Trial,
     copy_position,
     legal,
     play,
@@ -35,6 +38,7 @@ from fleetgym.envs.vm_rescheduling.types import State
 
 NODES = 4_096  # of a tree; the search goes on without new ones when they are used up
 CANDIDATES = 32  # of a node
+SEARCHING = 0.98  # share of the budget: the rest is for what surrounds the search
 
 
 class Search:
@@ -57,9 +61,6 @@ class Search:
         price_all(self.root, self.goal, self.lure)
         self.work = _copy(self.root)
         self.state = state
-        self.worth = np.empty(CANDIDATES)
-        self.near = np.empty((2, NEAREST), np.int64)
-        self.spare = np.empty((CANDIDATES, 3), np.int32)
         self.tree = _empty_tree()
         self.iteration = 0.0  # seconds, the longest so far
 
@@ -72,18 +73,20 @@ class Search:
             until: ``time.perf_counter()`` at which to answer.
         """
         best = self._played(plan, limit)
-        seen, path = np.empty((limit, 3), np.int32), np.empty(limit + 1, np.int64)
+        trial = Trial(
+            self.work,
+            seen=np.empty((limit, 3), np.int32),
+            path=np.empty(limit + 1, np.int64),
+            moves=np.empty((CANDIDATES, 3), np.int32),
+            worth=np.empty(CANDIDATES),
+            near=np.empty((2, NEAREST), np.int64),
+        )
         self._clear()
-        first = not plan
-        while first or time.perf_counter() + self.iteration < until:
+        while time.perf_counter() + self.iteration < until:
             began = time.perf_counter()
-            simulate(
-                self.tree, self.root, self.work, self.goal, self.lure, best, seen, path,
-                self.worth, self.near, self.spare, self.state,
-            )  # fmt: skip
+            simulate(self.tree, self.root, trial, self.goal, self.lure, best, self.state)
             took = time.perf_counter() - began
             self.iteration = max(0.9 * self.iteration, took)
-            first = False
         plan[:] = self._resolved(best)
 
     def advance(self, vm: int, slot: int) -> None:
@@ -160,7 +163,7 @@ class MCTS:
     """Searches at every decision, with an even share of what is left of an episode's budget.
 
     Args:
-        seconds: budget of an episode; the first decision takes one rollout at least.
+        seconds: budget of an episode.
         seed: of the rollouts.
     """
 
@@ -168,7 +171,7 @@ class MCTS:
     information: Literal["online"] = "online"
 
     def __init__(self, seconds: float, seed: int) -> None:
-        self._seconds = seconds
+        self._seconds = SEARCHING * seconds
         self._draws = fresh_state(np.random.default_rng(seed))
         self._episodes: dict[int, _Episode] = {}
 
@@ -232,4 +235,7 @@ class MCTS:
         ):
             problem, episode.vms = problem_of(view, world)
             known = episode.search = Search(problem, self._draws)
+            if not episode.plan:
+                moves = greedy.plan(problem, 0.0, 0).tolist()
+                episode.plan = [(int(episode.vms[vm]), slot) for vm, slot in moves]
         return known

@@ -56,6 +56,17 @@ class Plan(NamedTuple):
     gain: Float64  # (1,)
 
 
+class Trial(NamedTuple):
+    """One way through the tree and beyond: overwritten by each."""
+
+    position: Position
+    seen: Int32  # (limit, 3) the moves made
+    path: Int64  # (limit + 1,) the nodes passed
+    moves: Int32  # (M, 3) candidates
+    worth: Float64  # (M,) their costs
+    near: Int64  # (2, NEAREST)
+
+
 @kernel
 def lured_cost(now: Placement, hosted: Int64, pm: int, goal: Goal, lure: float) -> float:
     """A machine's share of the objective, less the lure of gathered fragments."""
@@ -114,7 +125,7 @@ def legal(p: Position, kind: int, source: int, target: int) -> bool:
         return False
     group = p.group[kind]
     same = source // 2 == target // 2
-    return group < 0 or same or p.now.load[group, target // 2] < p.now.most[group]
+    return bool(group < 0 or same or p.now.load[group, target // 2] < p.now.most[group])
 
 
 @kernel
@@ -136,7 +147,7 @@ def play(p: Position, kind: int, source: int, target: int, goal: Goal, lure: flo
     if here != there:
         price(p, there, goal, lure)
         change += machine_cost(p.now.free, p.hosted, there, goal)
-    return change
+    return float(change)
 
 
 @kernel
@@ -179,6 +190,12 @@ def write(moves: Int32, at: int, kind: int, source: int, target: int) -> None:
 
 
 @kernel
+def read(moves: Int32, at: int) -> tuple[int, int, int]:
+    """Reads one move of a list."""
+    return int(moves[at, 0]), int(moves[at, 1]), int(moves[at, 2])
+
+
+@kernel
 def enter_candidate(
     moves: Int32, worth: Float64, count: int, cost: float, kind: int, source: int, target: int
 ) -> int:
@@ -189,7 +206,7 @@ def enter_candidate(
     at = min(count, size - 1)
     while at > 0 and worth[at - 1] > cost:
         worth[at] = worth[at - 1]
-        write(moves, at, moves[at - 1, 0], moves[at - 1, 1], moves[at - 1, 2])
+        write(moves, at, *read(moves, at - 1))
         at -= 1
     worth[at] = cost
     write(moves, at, kind, source, target)
@@ -254,71 +271,85 @@ def next_child(tree: Tree, node: int) -> int:
 
 
 @kernel
+def descend(tree: Tree, t: Trial, goal: Goal, lure: float) -> tuple[int, float, float, int]:
+    """Goes down to a node that was not visited before.
+
+    Returns:
+        Its depth, the change of the objective there, the least on the way, and the depth of that.
+    """
+    node, depth, change, lowest, length = 0, 0, 0.0, 0.0, 0
+    t.path[0] = 0
+    while tree.visits[node] > 0 and depth < len(t.seen):
+        if tree.width[node] < 0:
+            tree.width[node] = rank(t.position, goal.fee, tree.moves[node], t.worth, t.near)
+        i = next_child(tree, node)
+        if i < 0:
+            break
+        kind, source, target = read(tree.moves[node], i)
+        change += play(t.position, kind, source, target, goal, lure)
+        write(t.seen, depth, kind, source, target)
+        node = int(tree.children[node, i])
+        depth += 1
+        t.path[depth] = node
+        if change < lowest - BETTER:
+            lowest, length = change, depth
+    return depth, change, lowest, length
+
+
+@kernel
+def roll_out(
+    t: Trial, made: int, change: float, lowest: float, length: int, goal: Goal, lure: float,
+    astray: float, state: UInt64,
+) -> tuple[float, int]:  # fmt: skip
+    """Goes on by best single moves, a share ``astray`` of them drawn from the candidates.
+
+    Returns:
+        The least change of the objective on the whole way, and the number of moves to it.
+    """
+    while made < len(t.seen):
+        cost, kind, source, target = best_move(t.position.costs, goal.fee)
+        if kind < 0:
+            break
+        if astray > 0.0 and uniform(state) < astray:
+            count = rank(t.position, goal.fee, t.moves, t.worth, t.near)
+            kind, source, target = read(t.moves, below(state, count))
+        elif not cost < -BETTER:
+            break
+        change += play(t.position, kind, source, target, goal, lure)
+        write(t.seen, made, kind, source, target)
+        made += 1
+        if change < lowest - BETTER:
+            lowest, length = change, made
+    return lowest, length
+
+
+@kernel
 def simulate(
-    tree: Tree, root: Position, p: Position, goal: Goal, lure: float, best: Plan, seen: Int32,
-    path: Int64, worth: Float64, near: Int64, spare: Int32, state: UInt64,
-) -> None:  # fmt: skip
+    tree: Tree, root: Position, t: Trial, goal: Goal, lure: float, best: Plan, state: UInt64
+) -> None:
     """One descent through the tree, one rollout, one update; keeps the best plan met.
 
     Args:
         tree: changed.
         root: the present, priced.
-        p: overwritten.
+        t: overwritten.
         goal: the objective.
         lure: of gathered fragments.
         best: the best plan so far; overwritten by a better one.
-        seen: (limit, 3) overwritten: the moves of this descent.
-        path: (limit + 1,) overwritten: the nodes of this descent.
-        worth: (M,) overwritten.
-        near: (2, NEAREST) overwritten.
-        spare: (M, 3) overwritten.
         state: of the draws.
     """
-    copy_position(root, p)
-    limit = len(seen)
-    node, depth, made = 0, 0, 0
-    change, lowest, length = 0.0, 0.0, 0
-    path[0] = 0
-    while tree.visits[node] > 0 and depth < limit:
-        if tree.width[node] < 0:
-            tree.width[node] = rank(p, goal.fee, tree.moves[node], worth, near)
-        i = next_child(tree, node)
-        if i < 0:
-            break
-        move = tree.moves[node, i]
-        kind, source, target = move[0], move[1], move[2]
-        change += play(p, kind, source, target, goal, lure)
-        write(seen, depth, kind, source, target)
-        node = tree.children[node, i]
-        depth += 1
-        path[depth] = node
-        if change < lowest - BETTER:
-            lowest, length = change, depth
+    copy_position(root, t.position)
+    depth, change, lowest, length = descend(tree, t, goal, lure)
     astray = ASTRAY if tree.visits[0] > 0 and uniform(state) < 0.5 else 0.0
-    made = depth
-    while made < limit:
-        cost, kind, source, target = best_move(p.costs, goal.fee)
-        if astray > 0.0 and uniform(state) < astray:
-            count = rank(p, goal.fee, spare, worth, near)
-            if count > 0:
-                move = spare[below(state, count)]
-                kind, source, target = move[0], move[1], move[2]
-        elif not cost < -BETTER:
-            break
-        if kind < 0:
-            break
-        change += play(p, kind, source, target, goal, lure)
-        write(seen, made, kind, source, target)
-        made += 1
-        if change < lowest - BETTER:
-            lowest, length = change, made
+    lowest, length = roll_out(t, depth, change, lowest, length, goal, lure, astray, state)
     gain = -lowest
     if tree.visits[0] == 0:
         tree.span[0] = tree.span[1] = gain
     tree.span[0], tree.span[1] = min(tree.span[0], gain), max(tree.span[1], gain)
     for d in range(depth + 1):
-        tree.visits[path[d]] += 1
-        tree.total[path[d]] += gain
+        tree.visits[t.path[d]] += 1
+        tree.total[t.path[d]] += gain
     if gain > best.gain[0] + BETTER:
         best.gain[0], best.length[0] = gain, length
-        copy_rows(seen[:length], best.moves[:length])
+        for i in range(length):
+            write(best.moves, i, *read(t.seen, i))

@@ -75,7 +75,8 @@ class PlanPolicy:
         assert isinstance(scenario, VMReschedulingScenario)
         pair = scenario.action == "pair"
         num_vms = state.vm_pm.shape[1]
-        actions = np.full((view.num_worlds, 2 if pair else 1), num_vms)
+        actions = np.zeros((view.num_worlds, 2 if pair else 1), np.int64)
+        actions[:, 0] = num_vms  # STOP
         for world in range(view.num_worlds):
             if world in self._fresh:
                 self._fresh.discard(world)

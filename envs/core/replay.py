@@ -84,7 +84,9 @@ def _prepared(record: EpisodeRecord, workload: WorkloadSource | None) -> Simulat
     source = workload or family.workloads(scenario)
     drawn = source.draw(record.workload_seed)
     if drawn.name != record.workload:
-        raise RecordError(f"{where}: workload {record.workload!r}, the scenario's is {drawn.name!r}")
+        raise RecordError(
+            f"{where}: workload {record.workload!r}, the scenario's is {drawn.name!r}"
+        )
     if drawn.digest != record.workload_sha256:
         raise RecordError(
             f"{where}: workload {record.workload!r} seed {record.workload_seed} has SHA-256 "

@@ -136,7 +136,10 @@ class Simulator(ABC):
 
     @abstractmethod
     def forget_future(self) -> None:
-        """Empties what is still to come, and redraws what is hidden, in every world."""
+        """Empties what is still to come, and redraws what is hidden, in every world.
+
+        Masks are written anew, as the scenario now has them.
+        """
 
     @abstractmethod
     def _arrays(self) -> Mapping[str, Array]:
@@ -149,9 +152,14 @@ class Simulator(ABC):
     @abstractmethod
     def __init__(self, scenario: Any, capacity: Mapping[str, int], num_worlds: int) -> None: ...
 
-    def like(self, num_worlds: int) -> Self:
-        """A simulator of the same scenario and capacity with ``num_worlds`` unset worlds."""
-        return type(self)(self.scenario, self.capacity, num_worlds)
+    def like(self, num_worlds: int, scenario: Scenario | None = None) -> Self:
+        """A simulator of the same capacity with ``num_worlds`` unset worlds.
+
+        Args:
+            num_worlds: B.
+            scenario: another one of the same sizes (other actions, other reward), or the same.
+        """
+        return type(self)(scenario or self.scenario, self.capacity, num_worlds)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy is made anew, so that its views show its own arrays, and takes the worlds over."""
@@ -188,9 +196,9 @@ class Simulator(ABC):
             row[...] = np.frombuffer(saved, array.dtype, row.size, at).reshape(row.shape)
             at += row.nbytes
 
-    def fork(self, world: int, k: int) -> Self:
+    def fork(self, world: int, k: int, scenario: Scenario | None = None) -> Self:
         """A simulator of k worlds, each a copy of this world and its future."""
-        copies = self.like(k)
+        copies = self.like(k, scenario)
         mine = self._arrays()
         for name, array in copies._arrays().items():
             array[:] = mine[name][world]

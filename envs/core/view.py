@@ -63,10 +63,18 @@ class View:
         """``(B,)`` whether the next action begins a decision."""
         return self._simulator.decision_starts()
 
-    def imagine(self, world: int, k: int) -> Simulator:
-        """A simulator of k worlds, each the world's present with an empty future, for search."""
-        imagined = self._simulator.fork(world, k)
+    def imagine(self, world: int, k: int, **overrides: Any) -> Simulator:
+        """A simulator of k worlds, each the world's present with an empty future, for search.
+
+        Args:
+            world: which one.
+            k: copies.
+            overrides: scenario fields to replace, such as the form of actions.
+        """
+        scenario = self.scenario.override(overrides) if overrides else None
+        imagined = self._simulator.fork(world, k, scenario)
         imagined.forget_future()
+        imagined.workloads[:] = [None] * k
         return imagined
 
     def future(self, world: int) -> Workload:

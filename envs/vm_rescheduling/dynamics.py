@@ -23,6 +23,7 @@ from fleetgym.envs.vm_rescheduling.types import (
     MOVABLE,
     MOVES_LEFT,
     NEW_CLASS,
+    NEW_MOVABLE,
     NEW_TYPE,
     NUM_PMS,
     NUMA,
@@ -259,6 +260,7 @@ def arrive(w: World, b: int, vm: int, rules: Rules) -> int:
         return -1
     w.vms[b, vm, TYPE] = w.newcomers[b, NEW_TYPE, vm]
     w.vms[b, vm, CLASS] = w.newcomers[b, NEW_CLASS, vm]
+    w.vms[b, vm, MOVABLE] = w.newcomers[b, NEW_MOVABLE, vm]
     open_machine(w, b, slot // 2, rules)
     attach(w, b, vm, slot)
     close_machine(w, b, slot // 2, rules)

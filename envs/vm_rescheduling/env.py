@@ -17,8 +17,8 @@ class VMReschedulingEnv(FleetEnv):
     share on one node, a double-NUMA VM the same share on both nodes of one PM. Nothing is
     overcommitted. A migration is legal when the VM is placed and movable, the target differs from
     where it is (another node of the same PM is a target for a single-NUMA VM), the target has
-    room in all three resources, the target PM holds fewer VMs of the VM's anti-affinity group
-    than it may, and the limit is not spent.
+    room in all three resources, another PM holds fewer VMs of the VM's anti-affinity group than
+    it may, and the limit is not spent.
 
     The objective to minimise is a weighted sum (`weight_*`, by default the first term alone) of:
 
@@ -69,9 +69,9 @@ class VMReschedulingEnv(FleetEnv):
     ## Rewards
     `reward="objective"` (default): at each migration, minus the change of the objective, term by
     term. Rewards add up to the objective at the start less that at the end. What arrivals and
-    departures change is a term of its own, `outside`, given at the step after. `reward="vmr2l"`:
-    the paper's, the fragment cores that a migration removes / 128. Choosing a VM and STOP give 0,
-    a forbidden action gives `-illegal_penalty` (term `illegal`).
+    departures change while a policy decides is a term of its own, `outside`, of the step that
+    follows. `reward="vmr2l"`: the paper's, the fragment cores that a migration removes / 128.
+    Choosing a VM and STOP give 0, a forbidden action gives `-illegal_penalty` (term `illegal`).
 
     ## Starting State
     A workload drawn from the seed: a fleet, and the arrivals and departures to come. All that is
@@ -117,7 +117,7 @@ class VMReschedulingEnv(FleetEnv):
 
     The real ones are downloaded by `fleetgym traces fetch bytedance-medium`. Arrivals and
     departures are Poisson, `churn_per_min` of the VMs a minute each; what arrives is drawn from
-    the fleet's own VMs. Training and test workloads (`split`) never share a seed.
+    the fleet's own VMs. Training and test workloads (`split`) that are drawn never share a seed.
 
     ## Baseline scores
     On the leaderboard: `make leaderboard` plays it, and the table in README.md is made from it.
@@ -126,12 +126,12 @@ class VMReschedulingEnv(FleetEnv):
     Ding et al., "Towards VM Rescheduling Optimization Through Deep Reinforcement Learning"
     (VMR2L), EuroSys 2025; data: https://github.com/bytedance/DRL-based-VM-Rescheduling.
 
-    What differs from it: the policy chooses the NUMA node too. STOP ends an episode early. The
-    objective has further terms, and its exact change is the default reward. Declared free
-    resources of the data, which contradict its VMs, are computed from the VMs. GPUs, anti-affinity
-    and pre-copy costs (`bandwidth_mib_s`, `dirty_mib_s`) are part of the machine. Churn goes on
-    while a policy decides, so a late plan meets a changed fleet.
-    """  # noqa: E501: rows of tables cannot be broken
+    What differs from it: a VM moved onto its own place is an illegal action, not a free one. The
+    exact change of the objective is the default reward, and the objective may have further terms.
+    Free resources that the data declares contradict its VMs, so they are computed from the VMs.
+    STOP, GPUs, anti-affinity and what pre-copy sends are part of the machine. Churn goes on while
+    a policy decides, so a late plan meets a changed fleet.
+    """  # noqa: E501
 
     family = FAMILY
 

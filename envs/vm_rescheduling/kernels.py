@@ -379,6 +379,13 @@ def objectives(w: World, rules: Rules, out: Float64) -> None:
 
 
 @kernel
+def write_masks(w: World, rules: Rules) -> None:
+    """Writes the mask of every world anew."""
+    for b in range(w.mask.shape[0]):
+        write_mask(w, b, rules)
+
+
+@kernel
 def legal_targets(w: World, b: int, vm: int, legal: Int8) -> None:
     """Marks the legal targets of a VM ``(S,)``; of a machine, its first slot for a double VM."""
     double = w.vms[b, vm, PM] >= 0 and w.types[b, DOUBLE, w.vms[b, vm, TYPE]] == 1

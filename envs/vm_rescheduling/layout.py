@@ -95,7 +95,7 @@ def allocate(sizes: Sizes, b: int) -> World:
         scalars=np.zeros((b, 8), i64),
         sums=np.zeros((b, len(SUMS)), i64),
         events=np.zeros((b, 3, sizes.events), i64),
-        newcomers=np.full((b, 2, v), -1, i32),
+        newcomers=np.full((b, 3, v), -1, i32),
         legal=np.zeros((b, v), i8),
         scale=np.ones((b, 3), f32),
         obs_pms=np.zeros((b, p, len(PM_FEATURES)), f32),
@@ -182,8 +182,8 @@ def load(
     placed = fleet.vm_pm >= 0
     world.vms[0, :v, TYPE] = np.where(placed, vm_type, -1)
     world.vms[0, :v, CLASS] = np.where(placed, vm_class, -1)
-    world.vms[0, :v, MOVABLE] = fleet.vm_movable
-    world.newcomers[0, :, :v] = vm_type, vm_class
+    world.vms[0, :v, MOVABLE] = fleet.vm_movable & placed
+    world.newcomers[0, :, :v] = vm_type, vm_class, fleet.vm_movable
     world.group_max[0, : len(fleet.group_max_per_pm)] = fleet.group_max_per_pm
     ends = np.cumsum(np.bincount(vm_class, minlength=c))
     world.classes[0, CLASS_TYPE : CLASS_GROUP + 1, :c] = classes.T

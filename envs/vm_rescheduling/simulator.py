@@ -181,6 +181,7 @@ class VMReschedulingSimulator(Simulator):
         self.world.scalars[:, CURSOR] = 0
         absent = self.world.vms[:, :, PM] < 0
         self.world.newcomers[:] = np.where(absent[:, None], -1, self.world.newcomers)
+        kernels.write_masks(self.world, self.rules)
 
     def _arrays(self) -> Mapping[str, NDArray[Any]]:
         return self._fields

@@ -108,7 +108,7 @@ class World(NamedTuple):
     scalars: Int64  # (B, 8)
     sums: Int64  # (B, len(SUMS)) running sums of the objective: integers never drift
     events: Int64  # (B, 3, E) what the outside world will do, hidden from online policies
-    newcomers: Int32  # (B, 2, V) type and class each VM has once it is there, hidden likewise
+    newcomers: Int32  # (B, 3, V) type, class, movable of each VM once it is there, hidden likewise
     legal: Int8  # (B, V) 1 where the VM has a legal target now
     scale: Float32  # (B, 3) largest node: cores, MiB, milli-GPU, each at least 1
     obs_pms: Float32  # (B, P, len(PM_FEATURES)) one cache line a machine
@@ -132,7 +132,7 @@ CLASS_TYPE, CLASS_GROUP, CLASS_START, CLASS_END, CLASS_SLOTS, CLASS_SEEN = range
 # written. NUM_PMS: machines that exist. VM_MEMORY: MiB of all VMs at the start, at least 1.
 CHOSEN, MOVES_LEFT, CLOCK, CURSOR, STEPS, ELAPSED, NUM_PMS, VM_MEMORY = range(8)
 EVENT_TIME, EVENT_VM, EVENT_ARRIVES = range(3)  # ns, ascending, largest int64 for padding
-NEW_TYPE, NEW_CLASS = range(2)
+NEW_TYPE, NEW_CLASS, NEW_MOVABLE = range(3)
 TERMINATED, TRUNCATED, STATUS = range(3)
 
 # Columns of World.sums.
