@@ -10,23 +10,34 @@ from fleetgym.envs.core.tables import from_table
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Workloads of one size to learn on.
+class Course:
+    """Workloads of one kind and size, and how an expert plans for them.
 
     Attributes:
         scenario: name of a scenario.
         overrides: its fields to replace.
-        plans: workloads an expert plans for (imitation).
-        epochs: passes over them.
+        plans: workloads the expert plans for.
         worlds: stepped together.
-        learning_rate: at the start of the stage; it falls to a tenth by a cosine.
     """
 
     scenario: str
     overrides: dict[str, Any] = field(default_factory=dict)
     plans: int = 256
-    epochs: int = 1
     worlds: int = 32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Courses whose lessons alternate at random.
+
+    Attributes:
+        courses: what is taught.
+        epochs: passes over the plans of all courses.
+        learning_rate: at the start of the stage; it falls to a tenth by a cosine.
+    """
+
+    courses: tuple[Course, ...]
+    epochs: int = 1
     learning_rate: float = 1e-3
 
 

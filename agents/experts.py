@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetgym.agents.config import Imitation, Stage
+from fleetgym.agents.config import Course, Imitation
 from fleetgym.baselines.vm_rescheduling import PLANNERS
 from fleetgym.baselines.vm_rescheduling.planning import problem_of
 from fleetgym.envs.core.registration import family_of
@@ -58,37 +58,37 @@ def _plans(task: _Task) -> list[Plan]:
 def expert_plans(
     id: str,
     imitation: Imitation,
-    stage: Stage,
+    course: Course,
     first_seed: int,
     path: Path,
     progress: Callable[[int], None],
 ) -> list[Plan]:
-    """The expert's plans for ``stage.plans`` workloads from ``first_seed`` on.
+    """The expert's plans for ``course.plans`` workloads from ``first_seed`` on.
 
     Args:
         id: environment.
         imitation: names the expert.
-        stage: the workloads.
+        course: the workloads.
         first_seed: workload seed of the first plan.
         path: .npz where they are kept; plans found there are not made again.
         progress: called with the number of plans made.
     """
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
-            if int(file["first_seed"]) == first_seed and len(file["ends"]) == stage.plans:
+            if int(file["first_seed"]) == first_seed and len(file["ends"]) == course.plans:
                 moves = np.split(file["moves"], file["ends"][:-1])
                 return [Plan(*pair) for pair in zip(moves, file["goals"].tolist(), strict=True)]
     chunk = 16
     tasks = [
         _Task(
             id,
-            stage.scenario,
-            tuple(stage.overrides.items()),
+            course.scenario,
+            tuple(course.overrides.items()),
             imitation.expert,
             imitation.expert_seconds,
-            tuple(range(first_seed + at, first_seed + min(at + chunk, stage.plans))),
+            tuple(range(first_seed + at, first_seed + min(at + chunk, course.plans))),
         )
-        for at in range(0, stage.plans, chunk)
+        for at in range(0, course.plans, chunk)
     ]
     plans: list[Plan] = []
     workers = os.cpu_count() or 1

@@ -114,7 +114,7 @@ class NetworkPolicy(PlanPolicy):
         *,
         k: int = 16,
         seconds: float = 0.0,
-        temperature: float = 1.0,
+        temperature: float = 0.4,
         seed: int = 0,
     ) -> None:
         super().__init__(name, lambda problem, seconds, seed: np.empty((0, 2), np.int32), 0.0, seed)

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
-from fleetgym.agents.config import Stage, TrainConfig
+from fleetgym.agents.config import Course, Stage, TrainConfig
 from fleetgym.agents.experts import Plan, expert_plans
 from fleetgym.agents.imitation import Lesson, lesson_loss
 from fleetgym.agents.networks.fleet import FleetNet
@@ -23,9 +24,24 @@ from fleetgym.envs.core.registration import family_of
 from fleetgym.envs.core.workload import WorkloadSource
 from fleetgym.envs.vm_rescheduling.simulator import VMReschedulingSimulator
 
-STAGE_SEEDS = 1_000_000  # workload seeds of stage i start at i + 1 times this
+COURSE_SEEDS = 1_000_000  # workload seeds of the n-th course start at n times this
 VALIDATION_SEEDS = 500_000  # those of its validation so much further
+COURSES = 100  # more than a stage has
 Report = Callable[[str, int, int], None]  # what, how far, of how much
+
+
+Order = NDArray[np.int64]  # (B,) which plans a lesson is about
+
+
+class Class(NamedTuple):
+    """A course, its worlds and its plans."""
+
+    name: str
+    course: Course
+    source: WorkloadSource
+    simulator: VMReschedulingSimulator
+    first_seed: int
+    plans: list[Plan]
 
 
 class Position(NamedTuple):
@@ -51,7 +67,7 @@ class Teacher:
         self.network = FleetNet(config.width)
         self.optimizer = torch.optim.Adam(self.network.parameters())
         self.position = Position(0, 0)
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[dict[str, str | float]] = []
         self.checkpoint = folder / "imitation.safetensors"
 
     def run(self) -> FleetNet:
@@ -66,54 +82,61 @@ class Teacher:
         return self.network.eval()
 
     def _teach(self, i: int, stage: Stage, log: SummaryWriter) -> None:
-        scenario = self.family.scenario(stage.scenario, {**stage.overrides, "split": "train"})
-        source = self.family.workloads(scenario)
-        simulator = self.family.simulate(scenario, source, stage.worlds)
-        first = (i + 1) * STAGE_SEEDS
-        plans = expert_plans(
-            self.config.id,
-            self.config.imitation,
-            stage,
-            first,
-            self.folder / f"plans-{i}.npz",
-            lambda made: self.report(f"stage {i}: plans of the expert", made, stage.plans),
-        )
-        per_epoch = stage.plans // stage.worlds
+        classes = [self._open(i, j, course) for j, course in enumerate(stage.courses)]
+        per_epoch = sum(len(one.plans) // one.course.worlds for one in classes)
         total = per_epoch * stage.epochs
         for number in range(self.position.lesson, total):
             epoch, place = divmod(number, per_epoch)
-            rng = np.random.default_rng([self.config.seed, i, epoch])
-            order = rng.permutation(stage.plans)[place * stage.worlds :][: stage.worlds]
+            one, order = self._timetable(i, epoch, classes)[place]
             rate = stage.learning_rate * (0.55 + 0.45 * math.cos(math.pi * number / total))
-            losses = self._lesson(simulator, source, plans, first, order, rate, [i, number])
+            losses = self._lesson(one, order, rate, [i, number])
             for name, value in losses.items():
-                log.add_scalar(f"stage-{i}/{name}", value, number)
+                log.add_scalar(f"{one.name}/{name}", value, number)
             self.position = Position(i, number + 1)
             if place == per_epoch - 1:
-                self._validate(i, stage, source, number, log)
+                for each in classes:
+                    self._validate(each, number, log)
             self._save()
             self.report(f"stage {i}: lessons", number + 1, total)
 
-    def _lesson(
-        self,
-        simulator: VMReschedulingSimulator,
-        source: WorkloadSource,
-        plans: list[Plan],
-        first: int,
-        order: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-        rate: float,
-        key: list[int],
-    ) -> dict[str, float]:
+    def _open(self, i: int, j: int, course: Course) -> Class:
+        """The course with its worlds and the expert's plans."""
+        name = f"stage {i}, course {j}"
+        scenario = self.family.scenario(course.scenario, {**course.overrides, "split": "train"})
+        source = self.family.workloads(scenario)
+        simulator = self.family.simulate(scenario, source, course.worlds)
+        first = (COURSES * i + j + 1) * COURSE_SEEDS
+        plans = expert_plans(
+            self.config.id,
+            self.config.imitation,
+            course,
+            first,
+            self.folder / f"plans-{i}-{j}.npz",
+            lambda made: self.report(f"{name}: plans of the expert", made, course.plans),
+        )
+        return Class(name, course, source, simulator, first, plans)
+
+    def _timetable(self, i: int, epoch: int, classes: list[Class]) -> list[tuple[Class, Order]]:
+        """The lessons of an epoch in their order: whose class, on which of its plans."""
+        rng = np.random.default_rng([self.config.seed, i, epoch])
+        lessons = []
+        for one in classes:
+            shuffled, worlds = rng.permutation(len(one.plans)), one.course.worlds
+            for at in range(0, len(shuffled) - worlds + 1, worlds):
+                lessons.append((one, shuffled[at : at + worlds]))
+        return [lessons[k] for k in rng.permutation(len(lessons))]
+
+    def _lesson(self, one: Class, order: Order, rate: float, key: list[int]) -> dict[str, float]:
         """Plays a batch of workloads to their end; an update for each decision."""
         rng = np.random.default_rng([self.config.seed, *key, 1])
         torch.manual_seed(int(rng.integers(2**62)))
-        simulator.reset([source.draw(first + int(seed)) for seed in order])
-        lesson = Lesson(simulator, [plans[seed] for seed in order])
+        one.simulator.reset([one.source.draw(one.first_seed + int(seed)) for seed in order])
+        lesson = Lesson(one.simulator, [one.plans[seed] for seed in order])
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         imitation = self.config.imitation
         logs = []
-        while not simulator.over().all():
+        while not one.simulator.over().all():
             loss, parts = lesson_loss(
                 self.network, lesson, imitation.own_choice, imitation.value_weight, rng
             )
@@ -124,20 +147,17 @@ class Teacher:
             logs.append(parts)
         return {name: float(np.mean([parts[name] for parts in logs])) for name in logs[0]}
 
-    def _validate(
-        self, i: int, stage: Stage, source: WorkloadSource, number: int, log: SummaryWriter
-    ) -> None:
+    def _validate(self, one: Class, number: int, log: SummaryWriter) -> None:
         """Notes the mean objective that the most probable choices reach on unseen workloads."""
-        scenario = self.family.scenario(stage.scenario, {**stage.overrides, "split": "train"})
-        simulator = self.family.simulate(scenario, source, 1)
+        simulator = one.simulator.like(1)
         found = []
         for seed in range(self.config.validation):
-            simulator.reset([source.draw((i + 1) * STAGE_SEEDS + VALIDATION_SEEDS + seed)])
+            simulator.reset([one.source.draw(one.first_seed + VALIDATION_SEEDS + seed)])
             found.append(rollouts(self.network, simulator, 1.0, True).objective)
         mean = float(np.mean(found))
-        log.add_scalar(f"stage-{i}/validation_objective", mean, number)
-        self.curve.append({"stage": i, "lesson": number + 1, "objective": mean})
-        self.report(f"stage {i}: objective {mean:.4f} on unseen workloads", 1, 1)
+        log.add_scalar(f"{one.name}/validation_objective", mean, number)
+        self.curve.append({"course": one.name, "lesson": number + 1, "objective": mean})
+        self.report(f"{one.name}: objective {mean:.4f} on unseen workloads", 1, 1)
 
     def _save(self) -> None:
         about = {"position": list(self.position), "curve": self.curve}

@@ -14,6 +14,7 @@ from fleetgym.baselines.vm_rescheduling import (
     pop,
     slot_greedy,
 )
+from fleetgym.baselines.vm_rescheduling.mcts import MCTS
 from fleetgym.baselines.vm_rescheduling.planning import Planner, PlanPolicy
 
 PLANNERS: dict[str, Planner] = {
@@ -51,4 +52,5 @@ BASELINES: tuple[Baseline, ...] = (
         Baseline(name, SUMMARIES[name], partial(_policy, name), SECONDS.get(name, 1.0))
         for name in PLANNERS
     ),
+    Baseline("mcts", "UCT over single migrations, from the best single moves on", MCTS),
 )

@@ -18,11 +18,19 @@ validation = 2
 expert = "slot-greedy"
 
 [[imitation.stages]]
+epochs = 2
+
+[[imitation.stages.courses]]
 scenario = "small"
 overrides = { num_pms = 10, num_racks = 2, mnl = 4 }
 plans = 8
-epochs = 2
 worlds = 4
+
+[[imitation.stages.courses]]
+scenario = "small"
+overrides = { num_pms = 12, num_racks = 2, mnl = 3 }
+plans = 4
+worlds = 2
 
 [ppo]
 scenario = "small"
