@@ -63,7 +63,7 @@ class Imitation:
 
 @dataclass(frozen=True)
 class PPO:
-    """MaskablePPO (sb3-contrib) from there; no steps: left out.
+    """A phase of MaskablePPO (sb3-contrib), from what was learnt before.
 
     Attributes:
         scenario, overrides, worlds: what is learnt on.
@@ -76,7 +76,7 @@ class PPO:
     scenario: str = "small"
     overrides: dict[str, Any] = field(default_factory=dict)
     worlds: int = 32
-    total_steps: int = 0
+    total_steps: int = 10_000
     rollout_steps: int = 64
     batch_size: int = 256
     epochs: int = 3
@@ -97,7 +97,9 @@ class TrainConfig:
         id: environment.
         seed: of everything random.
         width: hidden width of the network.
-        validation: workloads (test seeds are never touched) on which checkpoints are compared.
+        validation: training workloads that no lesson touches, on which the curve is drawn.
+        imitation: comes first.
+        ppo: phases that follow, in turn.
     """
 
     name: str
@@ -106,7 +108,7 @@ class TrainConfig:
     width: int = 32
     validation: int = 16
     imitation: Imitation = field(default_factory=Imitation)
-    ppo: PPO = field(default_factory=PPO)
+    ppo: tuple[PPO, ...] = ()
 
 
 def load_config(path: Path) -> TrainConfig:

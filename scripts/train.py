@@ -50,8 +50,8 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
     noted.write_text(resolved, encoding="utf-8")
     teacher = Teacher(settings, folder, report)
     network = teacher.run()
-    if settings.ppo.total_steps:
-        network = improve(settings, network, folder, report)
+    for phase in range(len(settings.ppo)):
+        network = improve(settings, phase, network, folder, report)
     weights = folder / f"{settings.name}.safetensors"
     about = {"version": __version__, "config": asdict(settings), "curve": teacher.curve}
     save_weights(network, weights, about)

@@ -28,7 +28,7 @@ class Rollouts(BaseCallback):
 
     model: MaskablePPO
 
-    def __init__(self, checkpoint: Path, seed: int, total: int, report: Report) -> None:
+    def __init__(self, checkpoint: Path, seed: list[int], total: int, report: Report) -> None:
         super().__init__()
         self.checkpoint, self.seed, self.total, self.report = checkpoint, seed, total, report
         self.ended: list[float] = []
@@ -38,18 +38,23 @@ class Rollouts(BaseCallback):
         if self.ended:
             mean = float(np.mean(self.ended))
             model.logger.record("rollout/objective", mean)
-            text = f"PPO: objective {mean:.4f} at the end of episodes"
+            text = f"PPO {self.seed[1]}: objective {mean:.4f} at the end of episodes"
             self.report(text, model.num_timesteps, self.total)
             self.ended.clear()
-        about = {"num_timesteps": model.num_timesteps, "n_updates": model._n_updates}
-        write_checkpoint(self.checkpoint, model.policy, model.policy.optimizer, about)
-        rng = np.random.default_rng([self.seed, model.num_timesteps])
+        self.save()
+        rng = np.random.default_rng([*self.seed, model.num_timesteps])
         set_random_seed(int(rng.integers(2**31)))
         env = model.env
         assert env is not None
         env.seed(int(rng.integers(2**31)))
         model._last_obs = env.reset()  # type: ignore[assignment]
         model._last_episode_starts = np.ones(env.num_envs, np.bool_)
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        model = self.model
+        about = {"num_timesteps": model.num_timesteps, "n_updates": model._n_updates}
+        write_checkpoint(self.checkpoint, model.policy, model.policy.optimizer, about)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -58,16 +63,19 @@ class Rollouts(BaseCallback):
         return True
 
 
-def improve(config: TrainConfig, network: FleetNet, folder: Path, report: Report) -> FleetNet:
+def improve(
+    config: TrainConfig, phase: int, network: FleetNet, folder: Path, report: Report
+) -> FleetNet:
     """MaskablePPO from the network's weights on, or from the checkpoint in the folder.
 
     Args:
-        config: of the run; ``config.ppo`` says what to do.
-        network: what imitation has taught.
+        config: of the run.
+        phase: which of ``config.ppo``.
+        network: what was learnt before.
         folder: of the run.
         report: told of progress.
     """
-    ppo = config.ppo
+    ppo = config.ppo[phase]
     family = family_of(config.id)
     env = FleetVecEnv(
         family.load(family.vector_env)(
@@ -94,14 +102,15 @@ def improve(config: TrainConfig, network: FleetNet, folder: Path, report: Report
         device="cpu",
     )
     model.policy.network.load_state_dict(network.state_dict())
-    checkpoint = folder / "ppo.safetensors"
+    checkpoint = folder / f"ppo-{phase}.safetensors"
     about = read_checkpoint(checkpoint, model.policy, model.policy.optimizer)
     if about is not None:
         model.num_timesteps, model._n_updates = about["num_timesteps"], about["n_updates"]
-    model.set_logger(configure(str(folder / "tensorboard" / "ppo"), ["tensorboard"]))
+    model.set_logger(configure(str(folder / "tensorboard" / f"ppo-{phase}"), ["tensorboard"]))
     left = ppo.total_steps - model.num_timesteps
     if left > 0:
-        callback = Rollouts(checkpoint, config.seed, ppo.total_steps, report)
+        callback = Rollouts(checkpoint, [config.seed, phase], ppo.total_steps, report)
         model.learn(left, callback, reset_num_timesteps=False)
+        callback.save()
     network.load_state_dict(model.policy.network.state_dict())
     return network.eval()

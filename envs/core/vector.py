@@ -9,8 +9,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from fleetgym.envs.core.env import Face
 from fleetgym.envs.core.errors import IllegalActionError, ScenarioError
+from fleetgym.envs.core.face import CentralFace
 from fleetgym.envs.core.registration import Family
 from fleetgym.envs.core.simulator import ILLEGAL, Simulator
 from fleetgym.envs.core.workload import WorkloadSource
@@ -45,7 +45,7 @@ class FleetVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ScenarioError(f"num_envs is {num_envs}, it must be at least 1")
         if render_mode is not None:
             raise ScenarioError("the vector face does not render: render one world by gym.make")
-        self._face = Face(
+        self._face = CentralFace(
             self.family, scenario, num_envs, workload, illegal_action, decision_latency, overrides
         )
         try:

@@ -1,10 +1,22 @@
 """The fields of a VM rescheduling scenario."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from fleetgym.envs.core.scenario import Scenario
 from fleetgym.envs.vm_rescheduling.objective import Objective, Precopy
+
+SCREENED = (  # what the seeds were screened for
+    "workload",
+    "num_pms",
+    "num_racks",
+    "utilisation_low",
+    "utilisation_high",
+    "groups",
+    "group_size",
+    "group_max_per_pm",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +34,8 @@ class VMReschedulingScenario(Scenario, Objective, Precopy):
         utilisation_low, utilisation_high: CPU utilisation of a generated fleet.
         fragment_low, fragment_high: start FR_16 of churned workloads.
         groups, group_size, group_max_per_pm: anti-affinity groups of a generated fleet.
-        train_seeds, test_seeds: screened generator seeds; empty: every seed is used as it is.
+        train_seeds, test_seeds: screened generator seeds; empty: every seed is used as it is. They
+            are dropped where a field they were screened for is overridden.
     """
 
     mnl: int = 50
@@ -42,6 +55,16 @@ class VMReschedulingScenario(Scenario, Objective, Precopy):
     group_max_per_pm: int = 1
     train_seeds: tuple[int, ...] = ()
     test_seeds: tuple[int, ...] = ()
+
+    def override(self, values: Mapping[str, Any]) -> Self:
+        """As `Scenario.override`; seeds screened for one generator are no use to another."""
+        changed = {
+            name
+            for name in SCREENED
+            if values.get(name, getattr(self, name)) != getattr(self, name)
+        }
+        lists: dict[str, Any] = {"train_seeds": (), "test_seeds": ()} if changed else {}
+        return super().override({**lists, **values})
 
     def check(self) -> None:
         """Raises ScenarioError where a field is out of range or two contradict each other."""

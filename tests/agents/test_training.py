@@ -32,7 +32,7 @@ overrides = { num_pms = 12, num_racks = 2, mnl = 3 }
 plans = 4
 worlds = 2
 
-[ppo]
+[[ppo]]
 scenario = "small"
 overrides = { num_pms = 10, num_racks = 2, mnl = 4 }
 worlds = 4
@@ -104,7 +104,7 @@ def test_damaged_checkpoint_is_refused(config, tmp_path):
         ("width = 8", 'width = "8"', "of type int"),
         ("plans = 8", "plan = 8", "did you mean 'plans'"),
         ('name = "tiny"', "", "'name' is missing"),
-        ("[ppo]", "[ppo", "tiny.toml"),
+        ("[[ppo]]", "[[ppo", "tiny.toml"),
     ],
 )
 def test_bad_configuration_is_one_clear_error(config, old, new, message):

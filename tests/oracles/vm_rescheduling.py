@@ -323,18 +323,12 @@ class OracleWorld:
 
     def vm_row(self, v):
         if v >= len(self.vms) or self.vms[v].pm is None:
-            return [0.0] * 11
+            return [0.0] * 9
         vm, x = self.vms[v], self.scenario.fragment_cores
-        gain = 0
-        for node in vm.nodes(vm.slot()):
-            gain += self.free[node][0] % x - (self.free[node][0] + vm.cores) % x
-        load = 0.0
-        if vm.group >= 0:
-            load = min(1.0, self.group_count[vm.group][vm.pm] / self.group_max[vm.group])
         return [
             *(getattr(vm, name) / self.largest[r] for r, name in enumerate(RESOURCES)),
             float(vm.double), float(vm.numa), 1.0, float(vm.movable),
-            (vm.cores % x) / x, (gain + 2 * x) / (4 * x), load, float(self.chosen == v),
+            (vm.cores % x) / x, float(self.chosen == v),
         ]  # fmt: skip
 
     def progress(self):

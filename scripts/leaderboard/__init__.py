@@ -1,0 +1,1 @@
+"""Evaluate, verify by replay, rank, and report."""

@@ -1,0 +1,52 @@
+"""What the tests of every environment run over: discovered from the registry, never listed."""
+
+import gymnasium
+import numpy as np
+
+from fleetgym.envs.core.registration import families
+
+IDS = list(families())
+CASES = [(family.id, name) for family in families().values() for name in family.scenarios()]
+SMALL = [(family.id, next(iter(family.scenarios()))) for family in families().values()]
+BUSY = {"fleetgym/VMRescheduling-v0": {"scenario": "small", "churn_per_min": 0.5, "mnl": 3}}
+
+
+def busy(id):
+    """Arguments that make a small environment of short episodes whose outside world is busy."""
+    return dict(BUSY[id])
+
+
+def make(id, **arguments):
+    """The bare environment; the wrappers of ``gym.make`` are Gymnasium's business."""
+    return gymnasium.make(id, **arguments).unwrapped
+
+
+def make_vec(id, n, **arguments):
+    return gymnasium.make_vec(id, n, vectorization_mode="vector_entry_point", **arguments)
+
+
+def legal(mask, rng):
+    """A uniformly random legal action of a flat mask."""
+    return int(rng.choice(np.flatnonzero(mask)))
+
+
+def play(env, seed, steps, *, before=None):
+    """Random legal play; yields what each step returns, a reset first."""
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    yield observation, 0.0, False, False, info
+    for _ in range(steps):
+        if before is not None:
+            before(env)
+        result = env.step(legal(observation["action_mask"], rng))
+        observation = result[0]
+        yield result
+        if result[2] or result[3]:
+            observation, _ = env.reset()
+
+
+def equal(one, other):
+    """Whether two nested structures of arrays are equal to the bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    return np.array_equal(one, other)
