@@ -23,7 +23,7 @@ endif
 .DELETE_ON_ERROR:
 
 leaderboard: $(STAMP)
-	$(BIN)/fleetgym leaderboard run $(BOARD)
+	$(BIN)/fleetgym leaderboard run $(BOARD) --processes 2
 	$(BIN)/fleetgym leaderboard verify $(BOARD)
 	$(BIN)/fleetgym leaderboard report $(BOARD)
 

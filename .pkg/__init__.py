@@ -9,6 +9,7 @@ from fleetgym.traces.errors import FleetGymError
 
 if TYPE_CHECKING:
     from fleetgym.envs.core.episode import EpisodeRecord
+    from fleetgym.envs.core.registration import parallel_env
     from fleetgym.envs.core.replay import replay
     from fleetgym.envs.core.view import View
     from fleetgym.scripts.leaderboard.evaluate import evaluate
@@ -22,6 +23,7 @@ __all__ = [
     "evaluate",
     "list_baselines",
     "list_scenarios",
+    "parallel_env",
     "replay",
 ]
 
@@ -31,6 +33,7 @@ _LAZY = {
     "evaluate": "fleetgym.scripts.leaderboard.evaluate",
     "list_baselines": "fleetgym.scripts.listing",
     "list_scenarios": "fleetgym.scripts.listing",
+    "parallel_env": "fleetgym.envs.core.registration",
     "replay": "fleetgym.envs.core.replay",
 }
 

@@ -16,7 +16,7 @@ from fleetgym.baselines.vm_rescheduling import PLANNERS
 from fleetgym.baselines.vm_rescheduling.planning import problem_of
 from fleetgym.envs.core.registration import family_of
 from fleetgym.envs.core.view import View
-from fleetgym.envs.vm_rescheduling.simulator import AGENT
+from fleetgym.envs.vm_rescheduling.simulator import AGENT, VMReschedulingSimulator
 
 
 class Plan(NamedTuple):
@@ -41,6 +41,7 @@ def _plans(task: _Task) -> list[Plan]:
     scenario = family.scenario(task.scenario, dict(task.overrides))
     source = family.workloads(scenario)
     simulator = family.simulate(scenario, source, 1)
+    assert isinstance(simulator, VMReschedulingSimulator)
     view = View(simulator)
     plans = []
     for seed in task.seeds:

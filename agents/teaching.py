@@ -105,6 +105,7 @@ class Teacher:
         scenario = self.family.scenario(course.scenario, {**course.overrides, "split": "train"})
         source = self.family.workloads(scenario)
         simulator = self.family.simulate(scenario, source, course.worlds)
+        assert isinstance(simulator, VMReschedulingSimulator)
         first = (COURSES * i + j + 1) * COURSE_SEEDS
         plans = expert_plans(
             self.config.id,

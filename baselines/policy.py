@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import PolicyError
 from fleetgym.envs.core.registration import Family
-from fleetgym.envs.core.view import View, one_role
+from fleetgym.envs.core.view import View
 from fleetgym.traces.errors import nearest
 
 
@@ -49,12 +49,12 @@ class RandomLegal:
     def reset(self, view: View, worlds: NDArray[np.int64]) -> None:
         """Keeps nothing."""
 
-    def act(self, view: View) -> NDArray[np.int64]:
-        """One draw a world."""
-        mask = view.action_mask()[one_role(view)][:, 0]
-        noise = self._rng.random(mask.shape) * mask
-        chosen: NDArray[np.int64] = np.argmax(noise, axis=1)
-        return chosen
+    def act(self, view: View) -> dict[str, NDArray[np.int64]]:
+        """One draw for each agent of each world."""
+        return {
+            role: np.argmax(self._rng.random(mask.shape) * mask, axis=-1)
+            for role, mask in view.action_mask().items()
+        }
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ class FleetNet(nn.Module):
         weight = self.attend(hidden).squeeze(1).clamp(-15, 15).exp()
         total = weight.new_zeros(n).index_add(0, segment, weight)
         mixed = hidden.new_zeros(n, self.width).index_add(0, segment, hidden * weight.unsqueeze(1))
-        return mixed / total.clamp(min=1e-9).unsqueeze(1)
+        mean: Tensor = mixed / total.clamp(min=1e-9).unsqueeze(1)
+        return mean
 
     def update(self, encoding: Encoding, obs: Observation, changed: Tensor) -> None:
         """Encodes again, in place, the machines that a migration changed and the VMs on them.
@@ -157,7 +158,8 @@ class FleetNet(nn.Module):
         """The fleet as a whole, ``(B, H)``."""
         slots = encoding.slot_sum / encoding.slots.shape[1]
         vms = encoding.vm_sum / encoding.num_vms.clamp(min=1)
-        return self.fleet(torch.cat((slots, vms, progress), 1))
+        pooled: Tensor = self.fleet(torch.cat((slots, vms, progress), 1))
+        return pooled
 
     def score_vms(self, encoding: Encoding, fleet: Tensor) -> Tensor:
         """Logits ``(B, V + 1)`` of the VMs and of stopping."""
@@ -173,11 +175,13 @@ class FleetNet(nn.Module):
         query = self.slot_query(torch.cat((encoding.vms[world, vm], fleet), 1))
         pair = self.slot_pair(_pair(obs, chosen, obs.host[world, vm]))
         hidden = torch.relu(encoding.slot_keys + query.unsqueeze(1) + pair)
-        return self.slot_score(hidden).squeeze(2)
+        scores: Tensor = self.slot_score(hidden)
+        return scores.squeeze(2)
 
     def values(self, fleet: Tensor) -> Tensor:
         """Value of the state, ``(B,)``."""
-        return self.value(fleet).squeeze(1)
+        value: Tensor = self.value(fleet)
+        return value.squeeze(1)
 
 
 def _leaving(vms: Tensor, seats: Tensor) -> Tensor:

@@ -101,9 +101,11 @@ def improve(
         seed=config.seed,
         device="cpu",
     )
-    model.policy.network.load_state_dict(network.state_dict())
+    policy = model.policy
+    assert isinstance(policy, FleetPolicy)
+    policy.network.load_state_dict(network.state_dict())
     checkpoint = folder / f"ppo-{phase}.safetensors"
-    about = read_checkpoint(checkpoint, model.policy, model.policy.optimizer)
+    about = read_checkpoint(checkpoint, policy, policy.optimizer)
     if about is not None:
         model.num_timesteps, model._n_updates = about["num_timesteps"], about["n_updates"]
     model.set_logger(configure(str(folder / "tensorboard" / f"ppo-{phase}"), ["tensorboard"]))
@@ -112,5 +114,5 @@ def improve(
         callback = Rollouts(checkpoint, [config.seed, phase], ppo.total_steps, report)
         model.learn(left, callback, reset_num_timesteps=False)
         callback.save()
-    network.load_state_dict(model.policy.network.state_dict())
+    network.load_state_dict(policy.network.state_dict())
     return network.eval()

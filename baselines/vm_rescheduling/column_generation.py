@@ -174,7 +174,7 @@ class Master:
         known = len(self.columns.owner)
         owners = np.concatenate([self.columns.owner, owner[keep]])
         patterns = np.concatenate([self.columns.pattern, pattern[keep]])
-        flat = patterns.reshape(len(owners), -1)
+        flat = patterns.reshape(len(owners), patterns.shape[1] * patterns.shape[2])
         rows = np.ascontiguousarray(np.concatenate([owners[:, None], flat], axis=1), np.int32)
         _, first = np.unique(rows.view(f"V{rows.shape[1] * 4}").reshape(-1), return_index=True)
         first.sort()
@@ -204,6 +204,9 @@ class Master:
         for fee in FIRST_FEES + (MORE_FEES if self.classes.scarce else ()):
             self.add_patterns(np.maximum(self.slots - fee, 0.0), fee, slack)
         used = np.zeros(0)
+        if not len(self.columns.owner):  # nothing that any machine could do is worth a move
+            self.converged = True
+            return used
         pull = 0.5  # how far the prices go from the best known ones towards the master's
         for _ in range(ROUNDS):
             matrix, limits = self._rows(self.columns)

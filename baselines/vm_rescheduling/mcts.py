@@ -168,7 +168,7 @@ class MCTS:
     """
 
     name = "mcts"
-    information: Literal["online"] = "online"
+    information: Literal["online", "clairvoyant"] = "online"
 
     def __init__(self, seconds: float, seed: int) -> None:
         self._seconds = SEARCHING * seconds

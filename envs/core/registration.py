@@ -7,15 +7,18 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from fleetgym.envs.core.errors import ScenarioError
+from fleetgym.envs.core.errors import MissingExtraError, ScenarioError
 from fleetgym.envs.core.scenario import Scenario, load_scenarios
 from fleetgym.envs.core.simulator import Simulator
 from fleetgym.envs.core.workload import WorkloadSource
 from fleetgym.traces.errors import nearest
+
+if TYPE_CHECKING:
+    from fleetgym.envs.core.parallel import FleetParallelEnv
 
 NAMESPACE = "fleetgym"
 
@@ -114,6 +117,29 @@ def family_of(name: str) -> Family:
         if name == identity or plain(name) in (plain(identity), plain(family.folder)):
             return family
     raise ScenarioError(f"unknown environment {name!r}: {nearest(name, families())}")
+
+
+def parallel_env(id: str, scenario: str = "small", **arguments: Any) -> "FleetParallelEnv":
+    """A PettingZoo ``ParallelEnv`` of a scenario under distributed control.
+
+    Args:
+        id: environment id, with or without ``fleetgym/`` and ``-v0``.
+        scenario: name of one of its scenarios.
+        arguments: of `FleetParallelEnv`, and scenario fields to replace.
+
+    Raises:
+        MissingExtraError: PettingZoo is not installed.
+        ScenarioError: unknown id, scenario, field or argument.
+    """
+    try:
+        from fleetgym.envs.core.parallel import FleetParallelEnv
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("pettingzoo"):
+            raise
+        raise MissingExtraError(
+            "parallel_env needs pettingzoo: pip install fleetgym[multi]"
+        ) from error
+    return FleetParallelEnv(family_of(id), scenario, **arguments)
 
 
 def register_all() -> None:

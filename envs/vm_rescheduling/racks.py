@@ -89,8 +89,15 @@ class RackSimulator(Simulator):
         self._status = np.zeros((b, r), np.int8)
         over = self._central._result
         self._result = over._replace(reward=read_only(self._reward), status=read_only(self._status))
-        shared = {**self._central.observation()[AGENT], "offered": self._offered}
-        own = {"rack": self._own, "chosen": self._chosen, "action_mask": self._mask}
+        shared: dict[str, NDArray[Any]] = {
+            **self._central.observation()[AGENT],
+            "offered": self._offered,
+        }
+        own: dict[str, NDArray[Any]] = {
+            "rack": self._own,
+            "chosen": self._chosen,
+            "action_mask": self._mask,
+        }
         self._observation = {
             name: np.broadcast_to(table, (b, r, *table.shape[2:])) for name, table in shared.items()
         } | {name: read_only(table) for name, table in own.items()}
@@ -202,20 +209,24 @@ class RackSimulator(Simulator):
     def _offerable(self, world: int, vms: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the VMs their own rack may offer to the others now."""
         state = self.state()
-        open_ = (state.vm_pm[world, vms] >= 0) & (state.vm_movable[world, vms] == 1)
-        offered = self._offered[world, 0, vms] == 1
-        return open_ & ~offered & (self._racks > 1) & (state.moves_left[world] > 0)
+        if self._racks == 1 or state.moves_left[world] == 0:
+            return np.zeros(len(vms), np.bool_)
+        there = (state.vm_pm[world, vms] >= 0) & (state.vm_movable[world, vms] == 1)
+        free: NDArray[np.bool_] = there & (self._offered[world, 0, vms] == 0)
+        return free
 
     def _choosable(self, world: int, vms: NDArray[np.int64]) -> NDArray[np.int8]:
         """Which racks may choose which of the VMs, ``(R, len(vms))``.
 
         Its own rack one that it can offer; every rack one on offer, if it has a target for it.
         """
-        legal = self._central.world.legal[world, vms]
+        legal: NDArray[np.int8] = self._central.world.legal[world, vms]
         if self._racks == 1:
             return legal[None]
         own = self._own[world]
-        chooses = own[:, self.state().vm_pm[world, vms]] * self._offerable(world, vms)
+        chooses: NDArray[np.int8] = own[:, self.state().vm_pm[world, vms]] * self._offerable(
+            world, vms
+        )
         for i in np.flatnonzero(legal & self._offered[world, 0, vms]):
             targets = self._central.legal_targets(world, int(vms[i]))
             chooses[:, i] = own[:, targets // 2].any(axis=1)
@@ -276,7 +287,8 @@ class RackSimulator(Simulator):
 
     def decision_starts(self) -> NDArray[np.bool_]:
         """True where some rack has chosen no VM yet."""
-        return (self._chosen < 0).any(axis=(1, 2))
+        starts: NDArray[np.bool_] = self._chosen.min(axis=(1, 2)) < 0
+        return starts
 
     def forget_future(self) -> None:
         """No VM arrives or departs any more."""

@@ -92,5 +92,10 @@ class VMReschedulingScenario(Scenario, Objective, Precopy):
             "at least 0 and below fragment_high, which is at most 1",
         )
         self._require(
+            self.control == "central" or self.action == "two-phase",
+            "action",
+            "'two-phase' where control is 'distributed'",
+        )
+        self._require(
             self.num_racks <= self.num_pms, "num_racks", f"at most num_pms = {self.num_pms}"
         )

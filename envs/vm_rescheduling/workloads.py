@@ -47,7 +47,7 @@ class FleetSource:
         name: of the source.
         draw_fleet: the fleet of a seed.
         scenario: whose churn, split and screened seeds are used.
-        capacity: upper sizes of the fleets: pms, vms, types, classes, groups.
+        capacity: upper sizes of the fleets: pms, vms, types, classes, groups, racks.
         fixed: the fleet does not depend on the seed.
     """
 
@@ -201,6 +201,7 @@ def _capacity(fleet: Fleet) -> dict[str, int]:
         "types": types,
         "classes": classes,
         "groups": len(fleet.group_max_per_pm),
+        "racks": int(fleet.pm_rack.max(initial=0)) + 1,
     }
 
 
@@ -245,6 +246,7 @@ def _matched(scenario: VMReschedulingScenario) -> FleetSource:
         "types": types,
         "classes": types * (1 + scenario.groups),
         "groups": scenario.groups,
+        "racks": scenario.num_racks,
     }
     return FleetSource(MATCHED, draw, scenario, capacity=capacity)
 

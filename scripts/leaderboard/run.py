@@ -64,6 +64,7 @@ def run(
                 note(_report(task, play(task, advance)))
         return
     spawn = multiprocessing.get_context("spawn")
+    tasks.sort(key=lambda task: -task.suite.budget(task.policy))  # the longest first
     with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         futures = {pool.submit(play, task): task for task in tasks}
         with bar(len(tasks), "leaderboard") as advance:
