@@ -4,6 +4,8 @@ Only what changed is written again: the rows of changed machines and of the VM t
 legality of classes whose number of targets is small, and one byte per entry of the mask.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fleetgym.envs.core.jit import inner, kernel
@@ -63,6 +65,8 @@ from fleetgym.envs.vm_rescheduling.types import (
     UInt64,
     World,
 )
+
+PolicyKernel = Callable[[World, int, UInt64], int]
 
 
 @inner
@@ -135,25 +139,57 @@ def decide(w: World, b: int, first: int, second: int, rules: Rules) -> None:
         w.flags[b, TERMINATED] = w.scalars[b, MOVES_LEFT] == 0
 
 
+@inner
+def step_world(w: World, b: int, first: int, second: int, rules: Rules) -> None:
+    """Steps one world; ``second`` is read with pair actions only."""
+    w.flags[b, STATUS] = DONE
+    w.reward[b, :] = 0.0
+    w.reward[b, 6] = w.outside[b]
+    w.outside[b] = 0.0
+    w.scalars[b, STEPS] += 1
+    decide(w, b, first, second, rules)
+    for term in range(len(TERMS)):
+        w.reward[b, len(TERMS)] += w.reward[b, term]
+    w.scalars[b, ELAPSED] = 0
+    late = w.scalars[b, STEPS] >= rules.max_steps or w.scalars[b, CLOCK] >= rules.horizon
+    w.flags[b, TRUNCATED] = late and not w.flags[b, TERMINATED]
+    write_mask(w, b, rules)
+    write_progress(w, b, rules)
+
+
 @kernel
 def step(w: World, actions: Int64, active: Bool, rules: Rules) -> None:
     """Steps the active worlds. ``actions``: (B, 2); the second column only with pair actions."""
     for b in range(actions.shape[0]):
-        if not active[b]:
-            continue
-        w.flags[b, STATUS] = DONE
-        w.reward[b, :] = 0.0
-        w.reward[b, 6] = w.outside[b]
-        w.outside[b] = 0.0
-        w.scalars[b, STEPS] += 1
-        decide(w, b, actions[b, 0], actions[b, 1], rules)
-        for term in range(len(TERMS)):
-            w.reward[b, len(TERMS)] += w.reward[b, term]
-        w.scalars[b, ELAPSED] = 0
-        late = w.scalars[b, STEPS] >= rules.max_steps or w.scalars[b, CLOCK] >= rules.horizon
-        w.flags[b, TRUNCATED] = late and not w.flags[b, TERMINATED]
-        write_mask(w, b, rules)
-        write_progress(w, b, rules)
+        if active[b]:
+            step_world(w, b, actions[b, 0], actions[b, 1], rules)
+
+
+@kernel
+def rollout(
+    w: World, policy: PolicyKernel, random: UInt64, actions: Int64, counts: Int64, rules: Rules
+) -> None:
+    """Plays every world with a Numba policy, to its end or for so many steps.
+
+    Args:
+        w: the worlds.
+        policy: ``policy(w, b, random)``: the flat action of world ``b``.
+        random: ``(B,)`` states of SplitMix64, for the policy to advance.
+        actions: ``(B, most steps)``, written.
+        counts: ``(B,)`` steps made, written.
+        rules: of the scenario; two-phase actions.
+    """
+    for b in range(actions.shape[0]):
+        counts[b] = 0
+        while (
+            counts[b] < actions.shape[1]
+            and not w.flags[b, TERMINATED]
+            and not w.flags[b, TRUNCATED]
+        ):
+            action = policy(w, b, random)
+            step_world(w, b, action, 0, rules)
+            actions[b, counts[b]] = action
+            counts[b] += 1
 
 
 @kernel
@@ -229,26 +265,27 @@ def legal_targets(w: World, b: int, vm: int, legal: Int8) -> None:
         legal[slot] = is_legal(w, b, vm, slot)
 
 
-@kernel
-def sample_legal(w: World, active: Bool, random: UInt64, actions: Int64) -> None:
-    """Writes a uniformly random legal flat action of each active world into ``actions[:, 0]``.
+@inner
+def draw_legal(w: World, b: int, random: UInt64) -> int:
+    """A uniformly random legal flat action of the world.
 
-    Entries are drawn until one is open (a mask has one at least): a look at a few bytes.
-
-    Args:
-        w: the worlds.
-        active: ``(B,)`` which ones.
-        random: ``(B,)`` states of SplitMix64 (Steele et al. 2014), advanced.
-        actions: ``(B, 2)``.
+    Entries are drawn by SplitMix64 (Steele et al. 2014; ``random[b]`` is its state) until one is
+    open, and a mask has one at least: a look at a few bytes.
     """
     size = np.uint64(w.mask.shape[1])
+    while True:
+        random[b] += np.uint64(0x9E3779B97F4A7C15)
+        z = random[b]
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        index = np.int64((z ^ (z >> np.uint64(31))) % size)
+        if w.mask[b, index]:
+            return index
+
+
+@kernel
+def sample_legal(w: World, active: Bool, random: UInt64, actions: Int64) -> None:
+    """Writes a random legal action of each active world into ``actions[:, 0]``, (B, 2)."""
     for b in range(actions.shape[0]):
-        while active[b]:
-            random[b] += np.uint64(0x9E3779B97F4A7C15)
-            z = random[b]
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            index = np.int64((z ^ (z >> np.uint64(31))) % size)
-            if w.mask[b, index]:
-                actions[b, 0] = index
-                break
+        if active[b]:
+            actions[b, 0] = draw_legal(w, b, random)

@@ -112,6 +112,26 @@ class VMReschedulingSimulator(Simulator):
         kernels.step(self.world, self._actions, active, self.rules)
         return self._result
 
+    def rollout(
+        self, policy: kernels.PolicyKernel, max_steps: int, seed: int = 0
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Plays every world with a Numba policy, without returning to Python.
+
+        Args:
+            policy: a kernel ``policy(world, b, random)`` that returns the flat action of world
+                ``b``, such as ``kernels.draw_legal``; for two-phase actions.
+            max_steps: at most.
+            seed: of ``random``, the ``(B,)`` states of SplitMix64 that the policy may advance.
+
+        Returns:
+            The actions ``(B, max_steps)``, and how many there are of each world ``(B,)``.
+        """
+        random = np.random.default_rng(seed).integers(2**64, size=self.num_worlds, dtype=np.uint64)
+        actions = np.zeros((self.num_worlds, max_steps), np.int64)
+        counts = np.zeros(self.num_worlds, np.int64)
+        kernels.rollout(self.world, policy, random, actions, counts, self.rules)
+        return actions, counts
+
     def observation(self) -> Observations:
         """Tables of machines, VMs and progress, the relation ``vm_host``, and the mask."""
         return {AGENT: self._observation}
