@@ -47,6 +47,11 @@ class VMReschedulingEnv(FleetEnv):
       `2P` for the second, is necessary and not sufficient:
       `env.unwrapped.simulator.legal_targets(0, vm)` names the slots that are legal for a VM.
 
+    - Several agents (`fleetgym.parallel_env`): each rack decides, all at once. `0..V-1` chooses a VM
+      of the rack, or one that another rack offers, `V` passes; then `V + 1 + slot` is a target
+      inside the rack and `V + 1 + 2P` offers the VM to the others. They share the limit and the
+      reward; the episode also ends when all pass.
+
     The mask is the observation's `action_mask`, `info["action_mask"]` and `env.action_masks()`.
     An action that it forbids changes nothing, costs `illegal_penalty` and is counted
     (`illegal_action="raise"`: is an `IllegalActionError`). One that was legal when the mask was
@@ -113,6 +118,7 @@ class VMReschedulingEnv(FleetEnv):
     | `toy` | three PMs whose optimum is known by hand |
     | `bytedance-medium`, `bytedance-large` | the two data centres of VMR2L, 279 PMs with 2,089 VMs and 1,176 PMs with 4,546 VMs (Apache-2.0) |
     | `bytedance-medium-churned`, `bytedance-large-churned` | these, after random departures and best-fit arrivals until FR_16 lies in `fragment_low..fragment_high` |
+    | `alibaba-gpu2023` | GPU nodes of Alibaba's 2023 trace and pods on them; cores are millicores, so set `fragment_cores=16_000` |
     | a path | a `.json` or `.json.gz` in ByteDance's format, or a `.npz` of `fleetgym traces convert` |
 
     The real ones are downloaded by `fleetgym traces fetch bytedance-medium`. Arrivals and

@@ -22,6 +22,7 @@ from fleetgym.traces.schema import Fleet
 
 KEPT = 512  # workloads a source keeps, since training draws them again
 REAL = ("bytedance-medium", "bytedance-large")
+TRACES = (*REAL, "alibaba-gpu2023")
 SUFFIX = "-churned"
 TOY = "toy"
 MATCHED = "matched"
@@ -175,11 +176,11 @@ def source_of(scenario: VMReschedulingScenario) -> WorkloadSource:
         return _matched(scenario)
     if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in REAL:
         return _churned(scenario, name.removesuffix(SUFFIX))
-    if name in REAL or Path(name).suffix in {".json", ".gz", ".npz"}:
+    if name in TRACES or Path(name).suffix in {".json", ".gz", ".npz"}:
         fleet = _load(name)
         capacity = _capacity(fleet)
         return FleetSource(fleet.name, lambda seed: fleet, scenario, capacity=capacity, fixed=True)
-    known = [TOY, MATCHED, *REAL, *(real + SUFFIX for real in REAL)]
+    known = [TOY, MATCHED, *TRACES, *(real + SUFFIX for real in REAL)]
     raise WorkloadError(
         f"unknown workload {name!r}: {nearest(name, known)} (or a path to a .json, .json.gz or "
         ".npz trace)"
