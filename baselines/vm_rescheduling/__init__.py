@@ -16,8 +16,16 @@ from fleetgym.baselines.vm_rescheduling import (
 )
 from fleetgym.baselines.vm_rescheduling.mcts import MCTS
 from fleetgym.baselines.vm_rescheduling.planning import Planner, PlanPolicy
+from fleetgym.baselines.vm_rescheduling.problem import NO_MOVES, Moves, Problem
+
+
+def hold(problem: Problem, seconds: float, seed: int) -> Moves:
+    """Migrates nothing."""
+    return NO_MOVES
+
 
 PLANNERS: dict[str, Planner] = {
+    "hold": hold,
     "greedy": greedy.plan,
     "ha": ha.plan,
     "slot-greedy": slot_greedy.plan,
@@ -29,6 +37,7 @@ PLANNERS: dict[str, Planner] = {
     "exact": exact.plan,
 }
 SUMMARIES = {
+    "hold": "no migration: what doing nothing is worth",
     "greedy": "best single move, while it improves",
     "ha": "ByteDance's filter and score (VMR2L, EuroSys'25), with the memory check it lacks",
     "slot-greedy": "one X-core slot at a time by the fewest moves into holes of other nodes",
