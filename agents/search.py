@@ -34,6 +34,7 @@ def rollouts(
     simulator: VMReschedulingSimulator,
     temperature: float,
     greedy: bool,
+    selection: int = 0,
 ) -> Rollout:
     """Plays K copies of one world to their end and returns the best prefix of the best.
 
@@ -42,6 +43,8 @@ def rollouts(
         simulator: K worlds in the same state, which are used up.
         temperature: of the draws.
         greedy: the first world takes the most probable choice always.
+        selection: every so many migrations the better half of the worlds takes the place of the
+            other (0: never), as in a particle filter.
     """
     k, v = simulator.num_worlds, simulator.sizes.vms
     first = torch.arange(k) == 0
@@ -79,6 +82,13 @@ def rollouts(
             target = np.where(moving, slot // 2, source)
             changed = torch.from_numpy(np.stack((source, target), 1))
             network.update(encoding, obs, changed.clamp(min=0))
+            if selection and step % selection == selection - 1 and k > 1:
+                order = np.argsort(simulator.objective(), kind="stable")
+                better, worse = order[: k // 2], order[k - k // 2 :]
+                simulator.copy(better, worse)
+                moves[worse] = moves[better]
+                for part in (*encoding, *obs):
+                    part[torch.from_numpy(worse)] = part[torch.from_numpy(better)]
     return best
 
 
@@ -114,7 +124,7 @@ class NetworkPolicy(PlanPolicy):
         *,
         k: int = 16,
         seconds: float = 0.0,
-        temperature: float = 0.4,
+        temperature: float = 0.6,
         seed: int = 0,
     ) -> None:
         super().__init__(name, lambda problem, seconds, seed: np.empty((0, 2), np.int32), 0.0, seed)
@@ -131,7 +141,7 @@ class NetworkPolicy(PlanPolicy):
             started = self._clock()
             imagined = view.imagine(world, self._k, action="two-phase")
             assert isinstance(imagined, VMReschedulingSimulator)
-            found = rollouts(self._network, imagined, self._temperature, greedy)
+            found = rollouts(self._network, imagined, self._temperature, greedy, 1)
             best = min(best, found, key=lambda rollout: rollout.objective)
             longest = max(longest, self._clock() - started)
             greedy = False

@@ -205,6 +205,13 @@ class Simulator(ABC):
         copies.workloads[:] = [self.workloads[world]] * k
         return copies
 
+    def copy(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
+        """Makes the target worlds copies of the source worlds, each its own."""
+        for array in self._arrays().values():
+            array[targets] = array[sources]
+        for source, target in zip(sources, targets, strict=True):
+            self.workloads[target] = self.workloads[source]
+
     def digest(self) -> NDArray[np.uint64]:
         """A hash of the state of each world, ``(B,)``: equal states, equal digests."""
         arrays = self._arrays()
