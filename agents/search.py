@@ -20,6 +20,7 @@ from fleetgym.envs.core.view import View
 from fleetgym.envs.vm_rescheduling.simulator import AGENT, VMReschedulingSimulator
 
 Int64 = NDArray[np.int64]
+SELECTION = 1  # migrations between selections: the best of 1, 2 and 5 on validation workloads
 
 
 class Rollout(NamedTuple):
@@ -104,7 +105,7 @@ def _step(simulator: VMReschedulingSimulator, actions: Int64) -> None:
 
 
 class NetworkPolicy(PlanPolicy):
-    """Plans by the best of K rollouts of a network in imagination.
+    """Plans by the best of K rollouts of a network in imagination, the better half selected.
 
     Args:
         name: of the policy.
@@ -141,7 +142,7 @@ class NetworkPolicy(PlanPolicy):
             started = self._clock()
             imagined = view.imagine(world, self._k, action="two-phase")
             assert isinstance(imagined, VMReschedulingSimulator)
-            found = rollouts(self._network, imagined, self._temperature, greedy, 1)
+            found = rollouts(self._network, imagined, self._temperature, greedy, SELECTION)
             best = min(best, found, key=lambda rollout: rollout.objective)
             longest = max(longest, self._clock() - started)
             greedy = False

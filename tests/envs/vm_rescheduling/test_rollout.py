@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fleetgym.envs.core.registration import family_of
 from fleetgym.envs.vm_rescheduling import kernels
 
