@@ -278,7 +278,7 @@ def draw_legal(w: World, b: int, random: UInt64) -> int:
         z = random[b]
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        index = int((z ^ (z >> np.uint64(31))) % size)
+        index = int(np.int64((z ^ (z >> np.uint64(31))) % size))  # unsigned would make floats
         if w.mask[b, index]:
             return index
 
