@@ -37,6 +37,11 @@ def open_mask(simulator: VMReschedulingSimulator) -> Bool:
     return simulator.action_mask()[AGENT][:, 0] > 0
 
 
+def advance(simulator: VMReschedulingSimulator, actions: Int64) -> None:
+    """Steps the worlds that are not over, ``actions`` (B,) flat."""
+    simulator.step({AGENT: actions[:, None]}, ~simulator.over())
+
+
 class Lesson:
     """B worlds in which the expert's plans are carried out, and what it would choose now.
 
@@ -184,7 +189,7 @@ def lesson_loss(
     own = torch.from_numpy(rng.random(len(lesson.goal)) < own_choice)
     with torch.no_grad():
         chosen = sample(vm_logits, torch.where((hit & ~own)[:, None], labels & legal, legal))
-    _step(simulator, chosen.numpy())
+    advance(simulator, chosen.numpy())
     choosing = simulator.state().chosen >= 0
     vm = np.where(choosing, chosen.numpy(), 0)
     slot_labels = torch.from_numpy(lesson.slot_labels(possible, vm))
@@ -198,7 +203,7 @@ def lesson_loss(
         among = torch.where((taught & ~own)[:, None], slot_labels & slot_legal, slot_legal)
         slot = sample(slot_logits, among).numpy()
     lesson.settle(vm, slot, choosing)
-    _step(simulator, np.where(choosing, slot + v + 1, v))
+    advance(simulator, np.where(choosing, slot + v + 1, v))
     loss = vm_loss + slot_loss + value_weight * value_loss
     return loss, {
         "loss": float(loss.detach()),
@@ -206,7 +211,3 @@ def lesson_loss(
         "slot": float(slot_loss.detach()),
         "value": float(value_loss.detach()),
     }
-
-
-def _step(simulator: VMReschedulingSimulator, actions: Int64) -> None:
-    simulator.step({AGENT: actions[:, None]}, ~simulator.over())

@@ -5,19 +5,18 @@ be judged before the first VM moves.
 """
 
 import time
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fleetgym.agents.imitation import CLOSED, observe, open_mask, sample
+from fleetgym.agents.imitation import CLOSED, advance, observe, open_mask, sample
 from fleetgym.agents.networks.fleet import Encoding, FleetNet
-from fleetgym.baselines.vm_rescheduling.planning import PlanPolicy
+from fleetgym.baselines.vm_rescheduling.planning import PlanCarrier
 from fleetgym.envs.core.view import View
-from fleetgym.envs.vm_rescheduling.simulator import AGENT, VMReschedulingSimulator
+from fleetgym.envs.vm_rescheduling.simulator import VMReschedulingSimulator
 
 Int64 = NDArray[np.int64]
 SELECTION = 1  # migrations between selections: the best of 1, 2 and 5 on validation workloads
@@ -64,7 +63,7 @@ def rollouts(
             fleet = network.summary(encoding, obs.progress)
             legal = torch.from_numpy(open_mask(simulator)[:, : v + 1])
             vm = choose(network.score_vms(encoding, fleet), legal)
-            _step(simulator, vm.numpy())
+            advance(simulator, vm.numpy())
             moving = simulator.state().chosen >= 0
             if not moving.any():
                 break
@@ -72,7 +71,7 @@ def rollouts(
             legal = torch.from_numpy(open_mask(simulator)[:, v + 1 :])
             slot = choose(network.score_slots(encoding, fleet, obs, picked), legal).numpy()
             source = obs.host[torch.arange(k), picked].numpy()
-            _step(simulator, np.where(moving, slot + v + 1, v))
+            advance(simulator, np.where(moving, slot + v + 1, v))
             moves[moving, step, 0], moves[moving, step, 1] = vm.numpy()[moving], slot[moving]
             objective = np.where(moving, simulator.objective(), np.inf)
             world = int(objective.argmin())
@@ -100,11 +99,7 @@ def _encode_once(network: FleetNet, simulator: VMReschedulingSimulator) -> Encod
     return Encoding(*(part.expand(simulator.num_worlds, *part.shape[1:]).clone() for part in one))
 
 
-def _step(simulator: VMReschedulingSimulator, actions: Int64) -> None:
-    simulator.step({AGENT: actions[:, None]}, ~simulator.over())
-
-
-class NetworkPolicy(PlanPolicy):
+class NetworkPolicy(PlanCarrier):
     """Plans by the best of K rollouts of a network in imagination, the better half selected.
 
     Args:
@@ -116,8 +111,6 @@ class NetworkPolicy(PlanPolicy):
         seed: of the draws.
     """
 
-    information: Literal["online", "clairvoyant"] = "online"
-
     def __init__(
         self,
         name: str,
@@ -128,23 +121,22 @@ class NetworkPolicy(PlanPolicy):
         temperature: float = 0.6,
         seed: int = 0,
     ) -> None:
-        super().__init__(name, lambda problem, seconds, seed: np.empty((0, 2), np.int32), 0.0, seed)
-        self._network, self._k = network, k
+        super().__init__(name)
+        self._network, self._k, self._seed = network, k, seed
         self._budget, self._temperature = seconds, temperature
-        self._clock: Callable[[], float] = time.perf_counter
 
     def _plan(self, view: View, world: int) -> list[tuple[int, int]]:
         torch.manual_seed(self._seed)
-        began = self._clock()
+        began = time.perf_counter()
         best, longest = Rollout([], np.inf), 0.0
         greedy = True
         while True:
-            started = self._clock()
+            started = time.perf_counter()
             imagined = view.imagine(world, self._k, action="two-phase")
             assert isinstance(imagined, VMReschedulingSimulator)
             found = rollouts(self._network, imagined, self._temperature, greedy, SELECTION)
             best = min(best, found, key=lambda rollout: rollout.objective)
-            longest = max(longest, self._clock() - started)
+            longest = max(longest, time.perf_counter() - started)
             greedy = False
-            if self._clock() - began + 1.1 * longest > self._budget:
+            if time.perf_counter() - began + 1.1 * longest > self._budget:
                 return best.moves

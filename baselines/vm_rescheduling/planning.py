@@ -1,5 +1,6 @@
 """From the simulator to a planner and back: policies that carry out a plan of migrations."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
@@ -39,7 +40,7 @@ def problem_of(view: View, world: int) -> tuple[Problem, NDArray[np.int64]]:
     return problem, vms
 
 
-class PlanPolicy:
+class PlanCarrier(ABC):
     """Plans once at the start of an episode, then carries the plan out, then stops.
 
     A migration that the world has made illegal meanwhile is left out of the plan: what the mask
@@ -47,21 +48,18 @@ class PlanPolicy:
 
     Args:
         name: of the policy.
-        planner: ``planner(problem, seconds, seed)``.
-        seconds: its budget for a plan.
-        seed: its own.
-        clairvoyant: declared so (an exact solver with no churn to see is online all the same).
     """
 
     information: Literal["online", "clairvoyant"] = "online"
 
-    def __init__(self, name: str, planner: Planner, seconds: float, seed: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._planner = planner
-        self._seconds = seconds
-        self._seed = seed
         self._plans: dict[int, list[tuple[int, int]]] = {}
         self._fresh: set[int] = set()
+
+    @abstractmethod
+    def _plan(self, view: View, world: int) -> list[tuple[int, int]]:
+        """VMs (the simulator's indices) and target slots, in order."""
 
     def reset(self, view: View, worlds: NDArray[np.int64]) -> None:
         """Forgets the plans of the named worlds."""
@@ -91,13 +89,28 @@ class PlanPolicy:
                     actions[world] = plan.pop(0) if pair else plan[0][0]
         return actions if pair else actions[:, 0]
 
-    def _plan(self, view: View, world: int) -> list[tuple[int, int]]:
-        problem, vms = problem_of(view, world)
-        moves = self._planner(problem, self._seconds, self._seed)
-        return [(int(vms[vm]), int(slot)) for vm, slot in moves]
-
     def _target(self, plan: list[tuple[int, int]], mask: NDArray[np.int8], num_vms: int) -> int:
         """The planned target, or any legal one where the plan's has become illegal."""
         _, slot = plan.pop(0)
         wanted = num_vms + 1 + slot
         return wanted if mask[wanted] else int(np.argmax(mask))
+
+
+class PlanPolicy(PlanCarrier):
+    """Carries out the plan of a planner.
+
+    Args:
+        name: of the policy.
+        planner: ``planner(problem, seconds, seed)``.
+        seconds: its budget for a plan.
+        seed: its own.
+    """
+
+    def __init__(self, name: str, planner: Planner, seconds: float, seed: int) -> None:
+        super().__init__(name)
+        self._planner, self._seconds, self._seed = planner, seconds, seed
+
+    def _plan(self, view: View, world: int) -> list[tuple[int, int]]:
+        problem, vms = problem_of(view, world)
+        moves = self._planner(problem, self._seconds, self._seed)
+        return [(int(vms[vm]), int(slot)) for vm, slot in moves]

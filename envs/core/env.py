@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from fleetgym.envs.core.errors import IllegalActionError, ScenarioError
 from fleetgym.envs.core.face import RENDER_MODES, CentralFace, only
 from fleetgym.envs.core.registration import Family
-from fleetgym.envs.core.simulator import ILLEGAL, Role, Simulator
+from fleetgym.envs.core.simulator import Role, Simulator
+from fleetgym.envs.core.status import ILLEGAL
 from fleetgym.envs.core.workload import WorkloadSource
 
 

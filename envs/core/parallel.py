@@ -13,7 +13,8 @@ from pettingzoo import ParallelEnv
 from fleetgym.envs.core.errors import IllegalActionError, ScenarioError
 from fleetgym.envs.core.face import RENDER_MODES, Face, fitted, only, refuse
 from fleetgym.envs.core.registration import Family
-from fleetgym.envs.core.simulator import ILLEGAL, Simulator
+from fleetgym.envs.core.simulator import Simulator
+from fleetgym.envs.core.status import ILLEGAL
 from fleetgym.envs.core.workload import WorkloadSource
 
 Observation = dict[str, NDArray[Any]]

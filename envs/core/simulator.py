@@ -35,8 +35,6 @@ Array = NDArray[Any]
 Actions = Mapping[str, Array]  # role -> (B, agents, *action shape)
 Observations = Mapping[str, Mapping[str, Array]]  # role -> entry -> (B, agents, ...)
 
-DONE, ILLEGAL, STALE = 0, 1, 2  # what became of an action
-
 
 @dataclass(frozen=True)
 class Role:

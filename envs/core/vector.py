@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fleetgym.envs.core.errors import IllegalActionError, ScenarioError
 from fleetgym.envs.core.face import CentralFace
 from fleetgym.envs.core.registration import Family
-from fleetgym.envs.core.simulator import ILLEGAL, Simulator
+from fleetgym.envs.core.simulator import Simulator
+from fleetgym.envs.core.status import ILLEGAL
 from fleetgym.envs.core.workload import WorkloadSource
 
 Observation = dict[str, NDArray[Any]]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fleetgym.envs.core.jit import inner, kernel
+from fleetgym.envs.core.status import DONE, ILLEGAL, STALE
 from fleetgym.envs.vm_rescheduling.dynamics import (
     arrive,
     attach,
@@ -34,17 +35,14 @@ from fleetgym.envs.vm_rescheduling.types import (
     CLASS_SLOTS,
     CLOCK,
     CURSOR,
-    DONE,
     DOUBLE,
     ELAPSED,
     EVENT_ARRIVES,
     EVENT_TIME,
     EVENT_VM,
-    ILLEGAL,
     MOVES_LEFT,
     NUMA,
     PM,
-    STALE,
     STATUS,
     STEPS,
     SUM_DROPPED,

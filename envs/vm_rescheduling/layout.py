@@ -49,9 +49,9 @@ from fleetgym.envs.vm_rescheduling.types import (
     World,
 )
 from fleetgym.envs.vm_rescheduling.workloads import VMWorkload
+from fleetgym.traces.generators.churn import NEVER
 from fleetgym.traces.schema import Fleet
 
-NEVER = np.iinfo(np.int64).max
 TOO_LARGE = np.iinfo(np.int32).max  # cores of a padding type, so that it fits nowhere
 
 

@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
 from fleetgym.envs.core.simulator import (
-    DONE,
-    ILLEGAL,
-    STALE,
     Actions,
     Observations,
     Role,
     Simulator,
     StepResult,
 )
+from fleetgym.envs.core.status import DONE, ILLEGAL, STALE
 from fleetgym.envs.core.workload import Workload
 from fleetgym.envs.vm_rescheduling.layout import read_only
 from fleetgym.envs.vm_rescheduling.scenario import VMReschedulingScenario

@@ -12,7 +12,7 @@ from fleetgym.envs.core.errors import WorkloadError
 from fleetgym.envs.core.simulator import Actions, Observations, Role, Simulator, StepResult
 from fleetgym.envs.core.workload import Workload
 from fleetgym.envs.vm_rescheduling import kernels
-from fleetgym.envs.vm_rescheduling.layout import NEVER, Sizes, allocate, load, read_only, view
+from fleetgym.envs.vm_rescheduling.layout import Sizes, allocate, load, read_only, view
 from fleetgym.envs.vm_rescheduling.scenario import VMReschedulingScenario
 from fleetgym.envs.vm_rescheduling.types import (
     CURSOR,
@@ -31,6 +31,7 @@ from fleetgym.envs.vm_rescheduling.types import (
     World,
 )
 from fleetgym.envs.vm_rescheduling.workloads import VMWorkload
+from fleetgym.traces.generators.churn import NEVER
 
 AGENT = "scheduler"
 TEMPLATES = 512  # prepared workloads kept for cheap resets

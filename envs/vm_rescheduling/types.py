@@ -177,7 +177,6 @@ SUMS = (
 GPU_CHUNK = 1000  # milli-GPU: a whole GPU
 
 TERMS = ("fragment", "pair", "memory", "gpu", "active", "traffic", "outside", "illegal")
-DONE, ILLEGAL, STALE = 0, 1, 2
 
 
 class Rules(NamedTuple):

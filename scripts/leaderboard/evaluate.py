@@ -12,7 +12,8 @@ from fleetgym.envs.core.episode import EpisodeRecord
 from fleetgym.envs.core.errors import IllegalActionError, ScenarioError
 from fleetgym.envs.core.latency import DecisionLatency
 from fleetgym.envs.core.registration import Family, family_of
-from fleetgym.envs.core.simulator import ILLEGAL, Simulator
+from fleetgym.envs.core.simulator import Simulator
+from fleetgym.envs.core.status import ILLEGAL
 from fleetgym.envs.core.view import View, as_actions
 from fleetgym.envs.core.workload import Workload, WorkloadSource
 

@@ -11,7 +11,7 @@ import fleetgym
 from fleetgym.baselines.policy import RandomLegal
 from fleetgym.envs.core.errors import ScenarioError, WorkloadError
 from fleetgym.envs.core.registration import family_of
-from fleetgym.envs.core.simulator import DONE, ILLEGAL, STALE
+from fleetgym.envs.core.status import DONE, ILLEGAL, STALE
 from fleetgym.envs.core.view import View
 from fleetgym.envs.vm_rescheduling.racks import ROLE, RackSimulator
 from fleetgym.envs.vm_rescheduling.scenario import VMReschedulingScenario
