@@ -1,9 +1,10 @@
-"""Fleets as one compressed file of arrays: quick to load, nothing pickled."""
+"""Traces as one compressed file of arrays: quick to load, nothing pickled; here, fleets."""
 
 import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from fleetgym.traces.schema import Fleet
 VERSION = 1
 _IDS = ("pm_ids", "vm_ids")
 _BOOLS = ("vm_double", "vm_movable")
-_ARRAYS = tuple(field.name for field in fields(Fleet) if field.name not in ("name", *_IDS))
+_COLUMNS = tuple(field.name for field in fields(Fleet) if field.name not in ("name", *_IDS))
+
+Layout = Mapping[str, tuple[type[np.generic], int]]  # of each array its type and dimensions
+_LAYOUT: Layout = {
+    "name": (np.str_, 0),
+    **dict.fromkeys(_IDS, (np.str_, 1)),
+    **{name: (np.bool_ if name in _BOOLS else np.int32, 1) for name in _COLUMNS},
+}
+_HEADER = 256  # bytes, or fewer, beside the data of an array in the file
 # What a damaged archive makes zipfile and NumPy raise, beside errors of their own.
 _BROKEN = (
     OSError,
@@ -30,7 +39,6 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_KEYS = {"version", "name", *_IDS, *_ARRAYS}
 
 
 def fleet_to_npz(fleet: Fleet, path: str | Path) -> Path:
@@ -43,17 +51,43 @@ def fleet_to_npz(fleet: Fleet, path: str | Path) -> Path:
     Raises:
         TraceError: the fleet is not valid, or the file cannot be written.
     """
+    return write_arrays(fleet.validate(), path, _LAYOUT)
+
+
+def fleet_from_npz(path: str | Path) -> Fleet:
+    """Reads and validates what `fleet_to_npz` wrote.
+
+    Raises:
+        TraceError: not found, not such a file, of another version, or not a valid fleet.
+    """
+    return Fleet(**read_arrays(path, _LAYOUT, "a fleet")).validate()
+
+
+def write_arrays(trace: object, path: str | Path, layout: Layout) -> Path:
+    """Writes attributes of a trace as arrays, to a temporary file that is then renamed.
+
+    Args:
+        trace: valid, with an attribute of each name of the layout.
+        path: of the file; its folder must exist.
+        layout: what to write.
+
+    Raises:
+        TraceError: the file cannot be written, or would be too large to be read.
+    """
     path = Path(path)
-    fleet.validate()
-    arrays: dict[str, Any] = {name: getattr(fleet, name) for name in _ARRAYS}
-    arrays |= {name: np.array(getattr(fleet, name), np.str_) for name in _IDS}
+    arrays: dict[str, Any] = {
+        name: np.asarray(getattr(trace, name), kind) for name, (kind, _) in layout.items()
+    }
+    size = sum(array.nbytes + _HEADER for array in arrays.values())
+    if size > MAX_BYTES:
+        raise TraceError(f"{path}: {size} bytes are more than the {MAX_BYTES} that can be read")
     try:
         handle, part = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
     except OSError as error:
         raise TraceError(f"{path}: cannot be written ({error.strerror})") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, version=np.int64(VERSION), name=np.str_(fleet.name), **arrays)
+            np.savez_compressed(file, version=np.int64(VERSION), **arrays)
         Path(part).replace(path)
     except OSError as error:
         raise TraceError(f"{path}: cannot be written ({error.strerror})") from error
@@ -62,11 +96,19 @@ def fleet_to_npz(fleet: Fleet, path: str | Path) -> Path:
     return path
 
 
-def fleet_from_npz(path: str | Path) -> Fleet:
-    """Reads and validates what `fleet_to_npz` wrote.
+def read_arrays(path: str | Path, layout: Layout, what: str) -> dict[str, Any]:
+    """Reads what `write_arrays` wrote with the same layout.
+
+    Args:
+        path: of the file.
+        layout: what it must hold.
+        what: "a fleet", for messages.
+
+    Returns:
+        The attributes: an array as one, text as str or a tuple of str, a number as int.
 
     Raises:
-        TraceError: not found, not such a file, of another version, or not a valid fleet.
+        TraceError: not found, too large, not such a file, or of another version.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -78,34 +120,27 @@ def fleet_from_npz(path: str | Path) -> Fleet:
     except FileNotFoundError:
         raise TraceError(f"{path}: no such file") from None
     except _BROKEN as error:
-        raise TraceError(f"{path}: not a fleet's .npz file, or cut off ({error})") from error
-    _check(path, arrays)
-    columns: dict[str, Any] = {
-        name: arrays[name].astype(np.bool_ if name in _BOOLS else np.int32) for name in _ARRAYS
-    }
-    try:
-        columns |= {name: tuple(arrays[name].tolist()) for name in _IDS}
-        columns["name"] = str(arrays["name"])
-    except (ValueError, SystemError) as error:  # what NumPy raises beyond the last code point
-        raise TraceError(f"{path}: holds text that is not Unicode ({error})") from error
-    return Fleet(**columns).validate()
-
-
-def _check(path: str | Path, arrays: dict[str, NDArray[np.generic]]) -> None:
-    odd = sorted(_KEYS ^ set(arrays))
+        raise TraceError(f"{path}: not {what}'s .npz file, or cut off ({error})") from error
+    odd = sorted({"version", *layout} ^ set(arrays))
     if odd:
-        raise TraceError(f"{path}: a fleet's .npz has other arrays; missing or unknown: {odd}")
+        raise TraceError(f"{path}: {what}'s .npz has other arrays; missing or unknown: {odd}")
     version = arrays["version"]
     if version.dtype != np.int64 or version.ndim or version != VERSION:
         raise TraceError(f"{path}: version {version}, but this package reads {VERSION}")
-    for name, array in arrays.items():
-        if name == "version":
-            continue
-        text = name == "name" or name in _IDS
-        kind = np.str_ if text else np.bool_ if name in _BOOLS else np.int32
-        dimensions = 0 if name == "name" else 1
+    for name, (kind, dimensions) in layout.items():
+        array = arrays[name]
         if not np.issubdtype(array.dtype, kind) or array.ndim != dimensions:
             raise TraceError(
                 f"{path}: {name} is {array.ndim}-dimensional {array.dtype}, "
                 f"not {dimensions}-dimensional {kind.__name__}"
             )
+    try:
+        return {name: _attribute(arrays[name], kind) for name, (kind, _) in layout.items()}
+    except (ValueError, SystemError) as error:  # what NumPy raises beyond the last code point
+        raise TraceError(f"{path}: holds text that is not Unicode ({error})") from error
+
+
+def _attribute(array: NDArray[Any], kind: type[np.generic]) -> Any:
+    if kind is np.str_:
+        return tuple(array.tolist()) if array.ndim else str(array)
+    return array.astype(kind) if array.ndim else int(array)  # in this machine's byte order
