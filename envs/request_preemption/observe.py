@@ -1,0 +1,250 @@
+"""Observations: what a network sees, every number from 0 to 1."""
+
+from fleetgym.envs.core.jit import inner
+from fleetgym.envs.request_preemption import blocks as kv
+from fleetgym.envs.request_preemption.edits import may_change
+from fleetgym.envs.request_preemption.iteration import lacking
+from fleetgym.envs.request_preemption.queues import table_length, table_slot
+from fleetgym.envs.request_preemption.types import (
+    ARRIVAL,
+    ARRIVED,
+    BASE,
+    BLOCKS,
+    CLIENT,
+    CLOCK,
+    COMPUTED,
+    COPIES,
+    DISPATCH,
+    ENTERED,
+    EVICTABLE,
+    FAIR,
+    FIRST,
+    FIRSTS,
+    FOCUS,
+    FREE,
+    GENERATED,
+    HOST_FREE,
+    KIND,
+    LAST,
+    LATE,
+    LATE_SHARE,
+    LEAVING,
+    LISTS,
+    MODE,
+    MOVED_SLOT,
+    PIN,
+    PINNED,
+    PREDICTED,
+    PREEMPTED,
+    PRIORITY,
+    PROMPT,
+    QUEUE,
+    QUEUED,
+    QUEUED_N,
+    R_CPU_BLOCKS,
+    R_KV_BLOCKS,
+    R_LEVELS,
+    R_MAX_NUM_SEQS,
+    R_TBT_SLO,
+    R_TTFT_SLO,
+    REBALANCE,
+    RUN,
+    RUNNING,
+    RUNNING_N,
+    SCHEDULE,
+    SERVED,
+    STATE,
+    SWAPPED,
+    TURN,
+    WAITING,
+    WAKE,
+    Float32,
+    Rules,
+    Shown,
+    World,
+)
+
+REQUEST_FEATURES = (
+    "present",
+    "running",
+    "waiting",
+    "swapped",
+    "aside",
+    "may_change",  # 1 where it has not changed state in this instant
+    "prompt",  # tokens, squashed at 1024
+    "computed",  # tokens, squashed at 1024
+    "generated",  # tokens, squashed at 256
+    "lacking",  # tokens to the next emission, squashed at 512
+    "blocks",  # held, / kv_blocks
+    "blocks_next",  # that it takes until its next token, / kv_blocks
+    "predicted_left",  # output tokens, squashed at 256; 0 without predictions
+    "blocks_full",  # that it takes in the end if the prediction holds, / kv_blocks
+    "age",  # since arrival, squashed at the TTFT target
+    "slack",  # left of the target that counts now: 1/2 is none, 0 a whole target too late
+    "too_late",  # 1 where it cannot meet its targets any more
+    "late_gaps",  # late gaps, / those allowed and one
+    "started",  # 1 once it has emitted a token
+    "priority",  # level / levels
+    "deficit",  # service the client is ahead of the one served least, squashed at 4096
+    "served",  # tokens computed so far, squashed at 1024
+    "preempted",  # times, squashed at 2
+    "hit",  # cached share of its prompt
+    "turn",  # squashed at 4
+    "queue_place",  # place in the queue, squashed at 16
+)
+INSTANCE_FEATURES = (
+    "free",  # blocks / kv_blocks
+    "evictable",
+    "pinned",
+    "host_free",  # / cpu_blocks
+    "running",  # / max_num_seqs
+    "queued",  # squashed at 16
+    "queued_blocks",  # of those waiting, until their next token, squashed at kv_blocks
+    "running_blocks",  # that those running take in the end as predicted, / kv_blocks, at most 1
+    "iteration",  # duration of the last, squashed at the TBT target
+    "copies",  # under way, squashed at 4
+    "moving",  # 1 while a request migrates from here
+    "decode_first",
+    "prefill_first",
+)
+ARRIVAL_FEATURES = (
+    "present",
+    "prompt",  # tokens, squashed at 1024
+    "predicted",  # tokens, squashed at 256
+    "deficit",  # as of requests
+)
+WORLD_FEATURES = (
+    "arrived",  # share of the first turns
+    "outside",  # requests that found no slot, squashed at 16
+    "schedule",  # 1 for the kind of decision asked for
+    "pin",
+    "dispatch",
+    "rebalance",
+)
+
+
+@inner
+def squash(value: float, half: float) -> float:
+    """From 0 to 1: a half at ``half``."""
+    return value / (value + half) if value > 0 else 0.0
+
+
+@inner
+def observe(w: World, r: Rules, v: Shown, b: int) -> None:
+    """Writes the observation of a world."""
+    count, shown = w.instances.shape[1], v.requests.shape[1]
+    focus = w.scalars[b, FOCUS]
+    least = _least_served(w, b)
+    if shown == count:
+        for i in range(count):
+            _requests(w, r, b, i, v.requests[b, i], least)
+    else:
+        _requests(w, r, b, focus, v.requests[b, 0], least)
+    kind = w.scalars[b, KIND]
+    for i in range(count):
+        _instance(w, r, v, b, i)
+        v.focus[b, i] = kind in (SCHEDULE, PIN) and i == focus
+    _arrival(w, v, b, least)
+    world = v.world[b]
+    arrived, firsts = w.scalars[b, ARRIVED], max(1, w.scalars[b, FIRSTS])
+    world[0] = arrived / firsts
+    world[1] = squash(arrived - w.scalars[b, ENTERED], 16.0)
+    world[2], world[3] = kind == SCHEDULE, kind == PIN
+    world[4], world[5] = kind == DISPATCH, kind == REBALANCE
+
+
+@inner
+def _least_served(w: World, b: int) -> int:
+    """The least fair counter of clients that have requests waiting."""
+    least, anybody = 0, False
+    for client in range(w.clients.shape[2]):
+        if w.clients[b, QUEUED, client] > 0:
+            counter = w.clients[b, FAIR, client]
+            least = counter if not anybody else min(least, counter)
+            anybody = True
+    return least
+
+
+@inner
+def _requests(w: World, r: Rules, b: int, i: int, out: Float32, least: int) -> None:
+    slots = w.slots[b, i]
+    length, registers = table_length(w.instances[b, i]), w.instances[b, i]
+    for n in range(out.shape[0]):
+        row = out[n]
+        if n < length:
+            s = table_slot(slots, registers, n)
+            _request(w, r, b, i, s, row, least)
+            row[25] = squash(n - registers[RUNNING_N] + 1.0, 16.0) if row[2] + row[3] > 0 else 0.0
+        elif row[0] == 0:
+            break
+        else:
+            row[:] = 0
+
+
+@inner
+def _request(w: World, r: Rules, b: int, i: int, s: int, row: Float32, least: int) -> None:
+    registers = w.instances[b, i]
+    slots, now, pool = w.slots[b, i], w.scalars[b, CLOCK], float(r.of[R_KV_BLOCKS])
+    state, lack = slots[STATE, s], lacking(slots, s)
+    k, g, p, held = slots[COMPUTED, s], slots[GENERATED, s], slots[PROMPT, s], slots[BLOCKS, s]
+    paused = w.slots[b, i, WAKE, s] >= 0
+    row[0], row[1], row[2] = 1, state == RUNNING, state == WAITING
+    row[3], row[4] = state == SWAPPED, state >= LEAVING
+    row[5] = state < LEAVING and may_change(slots, registers, s)
+    row[6], row[7] = squash(p, 1024.0), squash(k, 1024.0)
+    row[8], row[9] = squash(g, 256.0), 0.0 if paused else squash(lack, 512.0)
+    row[10] = held / pool
+    row[11] = 0.0 if paused else min(1.0, max(0, kv.blocks_of(k + lack) - held) / pool)
+    left = max(1, slots[PREDICTED, s] - g) if slots[PREDICTED, s] > 0 and not paused else 0
+    row[12] = squash(left, 256.0)
+    row[13] = min(1.0, kv.blocks_of(p + g + max(0, left - 1)) / pool)
+    started = slots[FIRST, s] >= 0
+    row[14] = squash(now - slots[ARRIVAL, s], float(r.of[R_TTFT_SLO]))
+    target = float(r.of[R_TBT_SLO] if started else r.of[R_TTFT_SLO])
+    due = (slots[LAST, s] if started else slots[ARRIVAL, s]) + target
+    row[15] = min(1.0, max(0.0, 0.5 + 0.5 * (due - now) / target))
+    first = slots[FIRST, s] if started else now
+    row[16] = first - slots[ARRIVAL, s] > r.of[R_TTFT_SLO]
+    row[17] = min(1.0, slots[LATE, s] / (max(slots[PREDICTED, s], g) // LATE_SHARE + 1.0))
+    row[18], row[19] = started, slots[PRIORITY, s] / r.of[R_LEVELS]
+    row[20] = squash(w.clients[b, FAIR, slots[CLIENT, s]] - least, 4096.0)
+    row[21], row[22] = squash(slots[SERVED, s], 1024.0), squash(slots[PREEMPTED, s], 2.0)
+    row[23] = 0.0
+    if state == WAITING and k == 0 and kv.caches(w, r, b):
+        kv.look_up(w, b, i, s)
+        row[23] = min(1.0, kv.after_hit(w, b, i, s)[0] / p)
+    row[24] = squash(slots[TURN, s], 4.0)
+
+
+@inner
+def _instance(w: World, r: Rules, v: Shown, b: int, i: int) -> None:
+    out, registers, slots = v.instances[b, i], w.instances[b, i], w.slots[b, i]
+    pool, waiting, final = float(r.of[R_KV_BLOCKS]), 0, 0
+    for n in range(registers[QUEUED_N]):
+        s = slots[LISTS + QUEUE, n]
+        waiting += kv.blocks_of(slots[COMPUTED, s] + lacking(slots, s)) - slots[BLOCKS, s]
+    for n in range(registers[RUNNING_N]):
+        s = slots[LISTS + RUN, n]
+        tokens = max(slots[GENERATED, s], slots[PREDICTED, s] - 1)
+        final += kv.blocks_of(slots[PROMPT, s] + tokens)
+    out[0], out[1] = registers[FREE] / pool, registers[EVICTABLE] / pool
+    out[2] = registers[PINNED] / pool
+    out[3] = registers[HOST_FREE] / r.of[R_CPU_BLOCKS] if r.of[R_CPU_BLOCKS] > 0 else 0.0
+    out[4] = min(1.0, registers[RUNNING_N] / r.of[R_MAX_NUM_SEQS])
+    out[5] = squash(registers[QUEUED_N], 16.0)
+    out[6] = squash(waiting, pool)
+    out[7] = min(1.0, final / pool)
+    out[8] = squash(registers[BASE], float(r.of[R_TBT_SLO]))
+    out[9] = squash(registers[COPIES], 4.0)
+    out[10] = registers[MOVED_SLOT] >= 0
+    out[11], out[12] = registers[MODE] == 1, registers[MODE] == 2
+
+
+@inner
+def _arrival(w: World, v: Shown, b: int, least: int) -> None:
+    out, inbox = v.arrival[b], v.inbox[b]
+    out[:] = 0
+    if inbox[0] >= 0:
+        out[0] = 1
+        out[1], out[2] = squash(inbox[1], 1024.0), squash(inbox[2], 256.0)
+        out[3] = squash(w.clients[b, FAIR, inbox[3]] - least, 4096.0)
