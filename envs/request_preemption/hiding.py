@@ -16,6 +16,7 @@ from fleetgym.envs.request_preemption.types import (
     PREDICTED,
     PROMPT,
     PUBLIC_SLOT_FIELDS,
+    ROW,
     ROW_NEXT,
     ROW_OUTPUT,
     ROW_PREDICTED,
