@@ -100,7 +100,8 @@ def load(name_or_path: str | Path, *, seed: int = 0) -> Fleet:
         seed: of what a trace leaves open, which is Alibaba's instant and added pods.
 
     Raises:
-        TraceError: unknown, not here, malformed, or a trace of requests, which is no fleet yet.
+        TraceError: unknown, not here, malformed, or a trace of requests or of
+            routing, which is no fleet.
     """
     text = str(name_or_path)
     if text.endswith((".json", ".json.gz")):
@@ -117,6 +118,12 @@ def load(name_or_path: str | Path, *, seed: int = 0) -> Fleet:
     if entry(text).format == "bytedance":
         return bytedance.read(find(text)).renamed(text)
     module = entry(text).format.replace("-", "_")
+    if module == "routing":
+        raise TraceError(
+            f"trace {text!r} is the routing of experts, no fleet: read it with "
+            "fleetgym.traces.formats.routing.read, or play it with workload="
+            f"{text!r} in fleetgym/ExpertCache-v0"
+        )
     raise TraceError(
         f"trace {text!r} says when VMs came and left, not where they were: read it with "
         f"fleetgym.traces.formats.{module}.read and place it with "
