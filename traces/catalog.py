@@ -16,6 +16,7 @@ from fleetgym.traces.schema_serving import ServingTrace
 
 _TOML = Path(__file__).with_name("catalog.toml")
 _ALIBABA = "alibaba-gpu2023"
+_ROUTING = "routing"
 _VM_REQUESTS = ("azure-packing", "huawei-east1")
 # The formats of serving traces, each with columns by one of which a CSV file is known to be it.
 _SERVING = {
@@ -139,6 +140,8 @@ def load(name_or_path: str | Path, *, seed: int = 0) -> Fleet:
             "fleetgym.traces.schema_requests.snapshot"
         )
     hint = "; load it with load_serving" if wanted.format in _SERVING else ""
+    if wanted.format == _ROUTING:
+        hint = f"; play it with workload={text!r} in fleetgym/ExpertCache-v0"
     raise TraceError(f"trace {text!r} is no fleet but {wanted.about}{hint}")
 
 

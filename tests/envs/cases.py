@@ -3,12 +3,34 @@
 import gymnasium
 import numpy as np
 
+from fleetgym.envs.core.errors import ScenarioError
 from fleetgym.envs.core.registration import families
 
 IDS = list(families())
 CASES = [(family.id, name) for family in families().values() for name in family.scenarios()]
 SMALL = [(family.id, next(iter(family.scenarios()))) for family in families().values()]
-BUSY = {"fleetgym/VMRescheduling-v0": {"scenario": "small", "churn_per_min": 0.5, "mnl": 3}}
+BUSY = {
+    "fleetgym/ExpertCache-v0": {"scenario": "small", "tokens": 1, "prefetch": 1},
+    "fleetgym/ExpertPlacement-v0": {
+        "scenario": "small",
+        "layers": 2,
+        "windows": 2,
+        "edits_per_layer": 2,
+    },
+    "fleetgym/VMRescheduling-v0": {"scenario": "small", "churn_per_min": 0.5, "mnl": 3},
+}
+
+
+def takes_agents(family):
+    """Whether its scenarios may be controlled by several agents."""
+    try:
+        next(iter(family.scenarios().values())).override({"control": "distributed"})
+    except ScenarioError:
+        return False
+    return True
+
+
+PARALLEL = [family.id for family in families().values() if takes_agents(family)]
 
 
 def busy(id):

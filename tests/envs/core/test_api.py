@@ -207,14 +207,24 @@ def test_bad_vector_reset(id):
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_fixed_latency_is_charged_once_a_decision(id):
+def test_fixed_latency_is_charged_once_a_decision(id, monkeypatch):
     env = make(id, **busy(id), decision_latency="fixed:2.5")
     env.reset(seed=1)
+    simulator, charged = env.simulator, []
+    elapse = simulator.elapse
+
+    def noted(duration):
+        before = simulator.now()[0]
+        elapse(duration)
+        assert simulator.now()[0] - before == duration[0]
+        charged.append(int(duration[0]))
+
+    monkeypatch.setattr(simulator, "elapse", noted)
     rng, decisions = np.random.default_rng(1), 0
     for _ in range(60):
-        decisions += int(env.simulator.decision_starts()[0])
+        decisions += int(simulator.decision_starts()[0])
         _, _, ended, cut, _ = env.step(legal(env.action_masks(), rng))
-        assert env.simulator.now()[0] == decisions * 2_500_000_000
+        assert sum(charged) == decisions * 2_500_000_000
         if ended or cut:
             break
     assert decisions > 0

@@ -171,7 +171,7 @@ def test_restore_refuses_what_does_not_fit(id):
     for bad in (saved[:-1], saved + b"0", b"", b"x" * len(saved)):
         with pytest.raises(RecordError, match="saved world of"):
             simulator.restore(0, bad)
-    other = make(id, **(BUSY[id] | {"mnl": 4}))
+    other = make(id, **(BUSY[id] | {"illegal_penalty": 0.5}))
     with pytest.raises(RecordError, match="another scenario"):
         other.simulator.restore(0, saved)
     assert simulator.digest()[0] == digest
