@@ -8,7 +8,6 @@ pair a layer and group.
 from dataclasses import dataclass
 
 from fleetgym.envs.core.errors import ScenarioError
-from fleetgym.envs.core.jit import kernel
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,10 @@ class Link:
         """Picoseconds of a dispatch."""
         return round(self.dispatch_us * 1_000_000)
 
-    @property
-    def bandwidth_mb_s(self) -> int:
-        """10^6 bytes a second, so that `swap_ps` stays in int64 up to 9 TB."""
-        return round(self.bandwidth_gb_s * 1_000)
+    def group_ps(self, layers: int) -> int:
+        """Picoseconds of dispatching one contiguous group of KV blocks: keys and values a layer."""
+        return 2 * layers * self.dispatch_ps
 
-
-@kernel
-def swap_ps(pieces: int, layers: int, num_bytes: int, dispatch_ps: int, bandwidth_mb_s: int) -> int:
-    """Picoseconds to copy KV blocks one way, rounded up; kernels may call it too.
-
-    Args:
-        pieces: blocks where each is copied for itself, else contiguous groups of blocks.
-        layers: of the model; keys and values of each are separate copies.
-        num_bytes: of all blocks, all layers.
-        dispatch_ps: of a `Link`.
-        bandwidth_mb_s: of a `Link`.
-    """
-    wire = (num_bytes * 1_000_000 + bandwidth_mb_s - 1) // bandwidth_mb_s
-    return 2 * layers * pieces * dispatch_ps + wire
+    def block_ps(self, num_bytes: int) -> int:
+        """Picoseconds in which the bytes of a KV block, all layers, cross the link, rounded up."""
+        return -(-num_bytes * 1_000_000 // round(self.bandwidth_gb_s * 1_000))

@@ -42,7 +42,8 @@ def run(
     Args:
         board: folder of the leaderboard.
         suites: to play.
-        policies: names, or a user's ``module:attribute``; all that have a name by default.
+        policies: names, or a user's ``module:attribute``; by default those that a suite names, or
+            all that have a name.
         processes: policies that play side by side; decision times suffer where cores are short.
 
     Raises:
@@ -51,7 +52,7 @@ def run(
     tasks = [
         Task(board, suite, name)
         for suite in suites
-        for name in (policies or list(policies_of(suite.family)))
+        for name in (policies or suite.policies or list(policies_of(suite.family)))
     ]
     for suite in suites:
         note(

@@ -31,6 +31,7 @@ class Suite:
     bound: str = ""
     bound_policy: str = ""
     reference: str
+    policies: tuple[str, ...] = ()
     heuristics: tuple[str, ...] = ()
     budgets: Mapping[str, float] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +140,7 @@ def _checked(where: str, name: str, value: Any) -> Any:
         and 0 <= value[0] < value[1],
         "seconds": type(value) in (int, float) and value > 0,
         "heuristics": isinstance(value, list) and all(isinstance(item, str) for item in value),
+        "policies": isinstance(value, list) and all(isinstance(item, str) for item in value),
         "budgets": isinstance(value, dict)
         and all(type(item) in (int, float) and item > 0 for item in value.values()),
         "overrides": isinstance(value, dict),
@@ -148,6 +150,7 @@ def _checked(where: str, name: str, value: Any) -> Any:
             "seeds": "[first, last + 1]",
             "seconds": "above 0",
             "heuristics": "a list of names",
+            "policies": "a list of names",
             "budgets": "a table of seconds above 0",
             "overrides": "a table",
         }

@@ -1,9 +1,8 @@
-import numba
 import pytest
 
 from fleetgym.envs.core.errors import ScenarioError
 from fleetgym.envs.hardware import all_reduce
-from fleetgym.envs.hardware.link import Link, swap_ps
+from fleetgym.envs.hardware.link import Link
 from fleetgym.envs.hardware.models import model
 
 LINK = Link()
@@ -11,27 +10,16 @@ US = 1_000_000
 
 
 def test_swap_by_hand():
-    # 100 blocks of 16 tokens of Llama-3-8B: 209,715,200 bytes at 40 ps each.
-    size = 100 * 16 * model("llama-3-8b").kv_bytes_per_token()
-    wire = 40 * size
-    args = size, LINK.dispatch_ps, LINK.bandwidth_mb_s
-    assert swap_ps(100, 32, *args) == 2 * 32 * 100 * 8 * US + wire
-    assert swap_ps(3, 32, *args) == 2 * 32 * 3 * 8 * US + wire
-    assert wire == 8_388_608_000
+    # A block of 16 tokens of Llama-3-8B: 2,097,152 bytes at 40 ps each.
+    size = 16 * model("llama-3-8b").kv_bytes_per_token()
+    assert LINK.block_ps(size) == 40 * size == 83_886_080
+    assert LINK.group_ps(32) == 2 * 32 * 8 * US
 
 
 def test_swap_rounds_up_and_stays_exact():
-    assert swap_ps(0, 32, 1, 0, 3) == 333_334
-    assert swap_ps(0, 32, 9_000_000_000_000, 0, 25_000) == 360_000_000_000_000
-    assert swap_ps(0, 32, 0, 8, 25_000) == 0
-
-
-def test_kernels_may_call_it():
-    @numba.njit
-    def twice(size):
-        return 2 * swap_ps(1, 1, size, 5, 1_000_000)
-
-    assert twice(7) == 2 * (10 + 7)
+    assert Link(0, 0.003).block_ps(1) == 333_334
+    assert Link(0, 25).block_ps(9_000_000_000_000) == 360_000_000_000_000
+    assert Link(0.001, 25).group_ps(4) == 8_000
 
 
 @pytest.mark.parametrize("wrong", [{"dispatch_us": -1}, {"bandwidth_gb_s": 0}])
