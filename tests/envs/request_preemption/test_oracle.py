@@ -254,5 +254,5 @@ def play(kind, seed):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", range(4))
 def test_kernels_equal_the_oracle(kind, part):
-    steps = sum(play(kind, seed) for seed in range(25 * part, 25 * part + 25))
-    assert steps > 500
+    steps = sum(play(kind, seed) for seed in range(12 * part, 12 * part + 12))
+    assert steps > 200
