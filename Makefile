@@ -47,6 +47,6 @@ venv: $(STAMP)
 $(STAMP):
 	test -x $(BIN)/python || python3.11 -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e '.[sb3,multi,plots,dev]'
+	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e '.[sb3,rllib,multi,plots,dev]'
 	rm -f $(VENV)/.fleetgym-*
 	touch $@

@@ -62,15 +62,40 @@ class Imitation:
 
 
 @dataclass(frozen=True)
+class Cloning:
+    """A phase of learning to act as a rule does, in the states the rule meets.
+
+    Attributes:
+        scenario, overrides, worlds: what the rule plays.
+        expert: name of the rule.
+        steps: actions of every world.
+        every: steps of all worlds that make a batch.
+        learning_rate: at the start; it falls to a tenth.
+    """
+
+    scenario: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    worlds: int = 32
+    expert: str = "sjf-full-fit"
+    steps: int = 2_000
+    every: int = 8
+    learning_rate: float = 2e-3
+
+
+@dataclass(frozen=True)
 class PPO:
     """A phase of MaskablePPO (sb3-contrib), from what was learnt before.
 
     Attributes:
         scenario, overrides, worlds: what is learnt on.
         total_steps: of the environment, over all worlds.
-        rollout_steps: per world between updates; rollouts begin with fresh episodes, so it should
-            hold whole ones (2 mnl steps each).
+        rollout_steps: per world between updates.
+        fresh: rollouts after which all worlds begin fresh episodes and a checkpoint is left; at 1
+            a rollout should hold whole ones (of VM rescheduling: 2 mnl steps each).
         batch_size, epochs, learning_rate, clip, gamma, gae_lambda, entropy, target_kl: of PPO.
+        horizon_s: seconds of simulated time over which rewards fall to 1 / e; 0: gamma counts, for
+            each action.
+        measure: metric that the curve shows, at the end of episodes.
     """
 
     scenario: str = "small"
@@ -78,6 +103,7 @@ class PPO:
     worlds: int = 32
     total_steps: int = 10_000
     rollout_steps: int = 64
+    fresh: int = 1
     batch_size: int = 256
     epochs: int = 3
     learning_rate: float = 1e-4
@@ -86,6 +112,8 @@ class PPO:
     gae_lambda: float = 0.95
     entropy: float = 0.001
     target_kl: float = 0.03
+    horizon_s: float = 0.0
+    measure: str = "objective"
 
 
 @dataclass(frozen=True)
@@ -98,7 +126,8 @@ class TrainConfig:
         seed: of everything random.
         width: hidden width of the network.
         validation: training workloads that no lesson touches, on which the curve is drawn.
-        imitation: comes first.
+        imitation: of a planner, comes first; or
+        cloning: of rules, phases in turn.
         ppo: phases that follow, in turn.
     """
 
@@ -108,6 +137,7 @@ class TrainConfig:
     width: int = 32
     validation: int = 16
     imitation: Imitation = field(default_factory=Imitation)
+    cloning: tuple[Cloning, ...] = ()
     ppo: tuple[PPO, ...] = ()
 
 

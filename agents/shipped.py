@@ -1,6 +1,7 @@
 """The agents whose weights are shipped, as policies that can be run by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,9 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
     weights = PRETRAINED / f"{family.folder.replace('_', '-')}.safetensors"
     if not weights.exists():
         return {}
+    if family.folder == "request_preemption":
+        summary = "shipped network, greedy: who runs and who waits"
+        return {"agent": Baseline("agent", summary, partial(_serving, weights))}
     agents = [
         Baseline(
             "agent",
@@ -41,12 +45,29 @@ def _fixed(weights: Path, k: int, seconds: float, seed: int) -> Policy:
 
 
 def _agent(weights: Path, name: str, k: int, seconds: float, seed: int) -> Policy:
+    with _needing_torch(name):
+        from fleetgym.agents.networks.fleet import FleetNet
+        from fleetgym.agents.search import NetworkPolicy
+        from fleetgym.agents.weights import load_network
+    return NetworkPolicy(name, load_network(weights, FleetNet), k=k, seconds=seconds, seed=seed)
+
+
+def _serving(weights: Path, seconds: float, seed: int) -> Policy:
+    """Greedy: without a budget, and without draws."""
+    with _needing_torch("agent"):
+        from fleetgym.agents.networks.requests import RequestNet
+        from fleetgym.agents.serving import RequestAgent
+        from fleetgym.agents.weights import load_network
+    return RequestAgent("agent", load_network(weights, RequestNet))
+
+
+@contextmanager
+def _needing_torch(name: str) -> Iterator[None]:
+    """Imports what needs torch, which then takes one thread: worlds are batched instead."""
     try:
         import torch
 
-        from fleetgym.agents.search import NetworkPolicy
-        from fleetgym.agents.weights import load_weights
+        yield
     except ImportError as error:
         raise MissingExtraError(f"{name} needs {error.name}: pip install fleetgym[sb3]") from error
     torch.set_num_threads(1)
-    return NetworkPolicy(name, load_weights(weights), k=k, seconds=seconds, seed=seed)

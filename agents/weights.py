@@ -3,33 +3,39 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fleetgym.agents.networks.fleet import FleetNet
+from fleetgym.agents.networks.requests import RequestNet
 from fleetgym.envs.core.errors import PolicyError
 
+Network = FleetNet | RequestNet
+Kind = TypeVar("Kind", FleetNet, RequestNet)
+NETWORKS: dict[str, type[Network]] = {"FleetNet": FleetNet, "RequestNet": RequestNet}
 
-def save_weights(network: FleetNet, path: Path, about: Mapping[str, Any]) -> None:
+
+def save_weights(network: Network, path: Path, about: Mapping[str, Any]) -> None:
     """Writes ``path`` (.safetensors) and its .json; each to a temporary file, then renamed.
 
     Args:
         network: whose weights.
         path: ends in .safetensors.
-        about: how they were trained; the width is added.
+        about: how they were trained; the network's kind and width are added.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
     part.replace(path)
-    text = json.dumps({"network": "FleetNet", "width": network.width, **about}, indent=2)
+    kind = type(network).__name__
+    text = json.dumps({"network": kind, "width": network.width, **about}, indent=2)
     part.write_text(text + "\n", encoding="utf-8")
     part.replace(path.with_suffix(".json"))
 
 
-def load_weights(path: Path) -> FleetNet:
+def load_weights(path: Path) -> Network:
     """The network of a .safetensors file and the .json beside it, in evaluation mode.
 
     Raises:
@@ -37,8 +43,22 @@ def load_weights(path: Path) -> FleetNet:
     """
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        network = FleetNet(int(about["width"]))
+        network = NETWORKS[about["network"]](int(about["width"]))
         network.load_state_dict(load_file(path))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise PolicyError(f"{path}: not the weights of a FleetNet: {error}") from error
+        raise PolicyError(f"{path}: not the weights of a network: {error}") from error
     return network.eval()
+
+
+def load_network(path: Path, kind: type[Kind]) -> Kind:
+    """As `load_weights`, of a network of one kind.
+
+    Raises:
+        PolicyError: likewise, or the file holds another network.
+    """
+    network = load_weights(path)
+    if not isinstance(network, kind):
+        raise PolicyError(
+            f"{path} holds a {type(network).__name__}, where a {kind.__name__} is needed"
+        )
+    return network

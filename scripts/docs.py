@@ -1,10 +1,14 @@
-"""Writes a page of docs for each family: ``python -m fleetgym.scripts.docs`` in a checkout."""
+"""Writes the pages of docs that are made from code: ``python -m fleetgym.scripts.docs``.
+
+In a checkout: one for each family, from its environment's docstring, and one of the hardware.
+"""
 
 import inspect
 from dataclasses import fields
 from pathlib import Path
 
 from fleetgym.envs.core.registration import Family, families
+from fleetgym.envs.hardware import gpu
 from fleetgym.scripts.files import write
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -48,8 +52,38 @@ def _short(value: object) -> str:
     return f"<{len(value)} of them>" if isinstance(value, tuple) and len(value) > 8 else repr(value)
 
 
+def hardware_page() -> str:
+    """The page of iteration times: what is fitted, to what, and how well."""
+    title, _, body = (inspect.getdoc(gpu) or "").partition("\n")
+    lines = [
+        "<!-- Made by `python -m fleetgym.scripts.docs` from envs/hardware: edit that. -->",
+        f"# {title.rstrip('.')}",
+        body.replace("``", "`").replace("::\n", ":\n").rstrip(),
+        "",
+        "Errors are mean absolute percentage errors at the measured points held out, every fifth:",
+        "of the first term alone, and of whole iterations that only prefill or only decode. No",
+        "profile measures iterations that do both: these are the sum of the parts. Quantised to",
+        "picoseconds, coefficients give every machine the same times. The files they are fitted to",
+        "stand beside them in `coefficients.toml`.",
+        "",
+        "| model | GPU | tp | points fitted, held out | first term | prefill | decode |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (model, device, tp), found in gpu.calibrations().items():
+        errors = (
+            found.first_error_percent,
+            found.prefill_error_percent,
+            found.decode_error_percent,
+        )
+        percent = " | ".join(f"{error:.1f}%" for error in errors)
+        points = f"{found.fitted}, {found.held_out}"
+        lines.append(f"| `{model}` | `{device}` | {tp} | {points} | {percent} |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     """Writes every page."""
+    print(write(DOCS / "hardware.md", hardware_page()))
     for family in families().values():
         print(write(DOCS / f"{family.folder}.md", page(family)))
 

@@ -1,4 +1,4 @@
-"""Training by a configuration: imitation, then MaskablePPO, each resumable."""
+"""Training by a configuration: imitation, then MaskablePPO; or RLlib's PPO. Each resumable."""
 
 import json
 import os
@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fleetgym._version import __version__
-from fleetgym.agents.config import load_config
+from fleetgym.agents.config import TrainConfig, load_config
+from fleetgym.agents.rllib.config import ClusterConfig, load_cluster_config
 from fleetgym.envs.core.errors import MissingExtraError, ScenarioError
 
 Report = Callable[[str, int, int], None]
@@ -25,21 +26,50 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
     Raises:
         ScenarioError: the configuration is wrong; the folder holds a run and ``resume`` is off,
             or another run's configuration.
-        MissingExtraError: the extra ``sb3`` is not installed.
+        MissingExtraError: the extra ``sb3``, or for a cluster ``rllib``, is not installed.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cluster = load_cluster_config(config)
+    if cluster is not None:
+        return _train_cluster(cluster, folder, resume=resume, report=report)
     settings = load_config(config)
     try:
         import torch
 
+        from fleetgym.agents.cloning import Cloner
         from fleetgym.agents.sb3.ppo import improve
         from fleetgym.agents.teaching import Teacher
-        from fleetgym.agents.weights import save_weights
+        from fleetgym.agents.weights import Network, save_weights
     except ImportError as error:
         raise MissingExtraError(
             f"training needs {error.name}: pip install fleetgym[sb3]"
         ) from error
     torch.set_num_threads(1)
+    _note(settings, folder, resume=resume)
+    first = Cloner if settings.cloning else Teacher
+    teacher = first(settings, folder, report)
+    network: Network = teacher.run()
+    for phase in range(len(settings.ppo)):
+        network = improve(settings, phase, network, folder, report, teacher.curve)
+    weights = folder / f"{settings.name}.safetensors"
+    about = {"version": __version__, "config": asdict(settings), "curve": teacher.curve}
+    save_weights(network, weights, about)
+    return weights
+
+
+def _train_cluster(config: ClusterConfig, folder: Path, *, resume: bool, report: Report) -> Path:
+    try:
+        from fleetgym.agents.rllib.train import train_cluster
+    except ImportError as error:
+        raise MissingExtraError(
+            f"training a cluster needs {error.name}: pip install fleetgym[rllib,multi,sb3]"
+        ) from error
+    _note(config, folder, resume=resume)
+    return train_cluster(config, folder, report)
+
+
+def _note(settings: TrainConfig | ClusterConfig, folder: Path, *, resume: bool) -> None:
+    """Makes the folder of a run, and writes its resolved configuration there."""
     resolved = json.dumps({"version": __version__, **asdict(settings)}, indent=2) + "\n"
     noted = folder / "config.json"
     if noted.exists() and not resume:
@@ -48,11 +78,3 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
         raise ScenarioError(f"{folder} holds a run of another configuration or version")
     folder.mkdir(parents=True, exist_ok=True)
     noted.write_text(resolved, encoding="utf-8")
-    teacher = Teacher(settings, folder, report)
-    network = teacher.run()
-    for phase in range(len(settings.ppo)):
-        network = improve(settings, phase, network, folder, report)
-    weights = folder / f"{settings.name}.safetensors"
-    about = {"version": __version__, "config": asdict(settings), "curve": teacher.curve}
-    save_weights(network, weights, about)
-    return weights

@@ -1,4 +1,4 @@
-"""The fleet network as a policy of sb3-contrib's MaskablePPO."""
+"""The networks as policies of sb3-contrib's MaskablePPO."""
 
 from typing import Any
 
@@ -10,11 +10,14 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
 from fleetgym.agents.networks.fleet import FleetNet, Observation
+from fleetgym.agents.networks.requests import RequestNet, RequestTables
 from fleetgym.envs.vm_rescheduling.types import VM_CHOSEN
 
 
-class FleetPolicy(MaskableActorCriticPolicy):
-    """Actor and critic in one `FleetNet`; the observation's tables go to it as they are."""
+class TablePolicy(MaskableActorCriticPolicy):
+    """Actor and critic in one network; the observation's tables go to it as they are."""
+
+    network: FleetNet | RequestNet
 
     def __init__(
         self,
@@ -28,23 +31,15 @@ class FleetPolicy(MaskableActorCriticPolicy):
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
-        self.network = FleetNet(self._width)
+        self.network = self._make()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr_schedule(1))
 
+    def _make(self) -> FleetNet | RequestNet:
+        raise NotImplementedError
+
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, V + 1 + 2P)`` of the flat action, and values ``(B, 1)``."""
-        assert isinstance(obs, dict)
-        seen = Observation(
-            obs["pms"].float(), obs["vms"].float(), obs["vm_host"].long(), obs["progress"].float()
-        )
-        encoding = self.network.encode(seen)
-        fleet = self.network.summary(encoding, seen.progress)
-        chosen = seen.vms[..., VM_CHOSEN].argmax(1)
-        logits = (
-            self.network.score_vms(encoding, fleet),
-            self.network.score_slots(encoding, fleet, seen, chosen),
-        )
-        return torch.cat(logits, 1), self.network.values(fleet).unsqueeze(1)
+        """Logits ``(B, n)`` of the flat action, and values ``(B, 1)``."""
+        raise NotImplementedError
 
     def _masked(self, logits: Tensor, action_masks: Any) -> MaskableDistribution:
         distribution = self.action_dist.proba_distribution(action_logits=logits)
@@ -79,3 +74,47 @@ class FleetPolicy(MaskableActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), "width": self._width}
+
+
+class FleetPolicy(TablePolicy):
+    """A `FleetNet`: which VM, then where to."""
+
+    network: FleetNet
+
+    def _make(self) -> FleetNet:
+        return FleetNet(self._width)
+
+    def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        assert isinstance(obs, dict)
+        seen = Observation(
+            obs["pms"].float(), obs["vms"].float(), obs["vm_host"].long(), obs["progress"].float()
+        )
+        encoding = self.network.encode(seen)
+        fleet = self.network.summary(encoding, seen.progress)
+        chosen = seen.vms[..., VM_CHOSEN].argmax(1)
+        logits = (
+            self.network.score_vms(encoding, fleet),
+            self.network.score_slots(encoding, fleet, seen, chosen),
+        )
+        return torch.cat(logits, 1), self.network.values(fleet).unsqueeze(1)
+
+
+class RequestPolicy(TablePolicy):
+    """A `RequestNet`: one edit of the running set, or going on."""
+
+    network: RequestNet
+
+    def _make(self) -> RequestNet:
+        return RequestNet(self._width)
+
+    def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        assert isinstance(obs, dict)
+        seen = RequestTables(obs["requests"], obs["instances"][:, 0], obs["world"])
+        logits, values = self.network(seen)
+        return logits, values.unsqueeze(1)
+
+
+POLICIES: dict[str, type[TablePolicy]] = {
+    "vm_rescheduling": FleetPolicy,
+    "request_preemption": RequestPolicy,
+}

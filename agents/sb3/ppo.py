@@ -1,11 +1,13 @@
 """Learning by MaskablePPO (sb3-contrib) from a network that imitation has taught.
 
-Every rollout begins with fresh episodes whose seeds follow from its number, and all draws are
-seeded by it: a run that was killed goes on from its last rollout as if nothing had happened.
+Every so many rollouts (``PPO.fresh``) all worlds begin fresh episodes, whose seeds and all other
+draws follow from the number of steps so far: a run that was killed goes on from there as if nothing
+had happened.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sb3_contrib import MaskablePPO
@@ -14,34 +16,48 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
 from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
-from fleetgym.agents.config import TrainConfig
-from fleetgym.agents.networks.fleet import FleetNet
-from fleetgym.agents.sb3.policy import FleetPolicy
+from fleetgym.agents.config import PPO, TrainConfig
+from fleetgym.agents.sb3.policy import POLICIES, TablePolicy
+from fleetgym.agents.sb3.timed_buffer import TimedRolloutBuffer
 from fleetgym.agents.sb3.vec_env import FleetVecEnv
+from fleetgym.agents.weights import Network
 from fleetgym.envs.core.registration import family_of
 
 Report = Callable[[str, int, int], None]
+Curve = list[dict[str, str | float]]
 
 
 class Rollouts(BaseCallback):
-    """Begins each rollout afresh, and writes a checkpoint before it."""
+    """Begins rollouts afresh, and writes a checkpoint before each that does."""
 
     model: MaskablePPO
 
-    def __init__(self, checkpoint: Path, seed: list[int], total: int, report: Report) -> None:
+    def __init__(
+        self, checkpoint: Path, seed: list[int], ppo: PPO, report: Report, curve: Curve
+    ) -> None:
         super().__init__()
-        self.checkpoint, self.seed, self.total, self.report = checkpoint, seed, total, report
+        self.checkpoint, self.seed, self.report = checkpoint, seed, report
+        self.measure, self.total, self.fresh = ppo.measure, ppo.total_steps, ppo.fresh
+        self.curve = curve
         self.ended: list[float] = []
 
     def _on_rollout_start(self) -> None:
         model = self.model
         if self.ended:
             mean = float(np.mean(self.ended))
-            model.logger.record("rollout/objective", mean)
-            text = f"PPO {self.seed[1]}: objective {mean:.4f} at the end of episodes"
+            model.logger.record(f"rollout/{self.measure}", mean)
+            name = f"PPO {self.seed[1]}"
+            self.curve.append({"course": name, "step": model.num_timesteps, self.measure: mean})
+            text = f"{name}: {self.measure} {mean:.4f} at the end of episodes"
             self.report(text, model.num_timesteps, self.total)
             self.ended.clear()
+        if model.num_timesteps % (self.fresh * model.n_steps * model.n_envs) == 0:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Leaves a checkpoint; then all worlds begin anew, and so do all draws."""
         self.save()
+        model = self.model
         rng = np.random.default_rng([*self.seed, model.num_timesteps])
         set_random_seed(int(rng.integers(2**31)))
         env = model.env
@@ -49,23 +65,29 @@ class Rollouts(BaseCallback):
         env.seed(int(rng.integers(2**31)))
         model._last_obs = env.reset()  # type: ignore[assignment]
         model._last_episode_starts = np.ones(env.num_envs, np.bool_)
+        if isinstance(model.rollout_buffer, TimedRolloutBuffer):
+            model.rollout_buffer.begin()
 
     def save(self) -> None:
         """Writes a checkpoint."""
         model = self.model
-        about = {"num_timesteps": model.num_timesteps, "n_updates": model._n_updates}
+        about = {
+            "num_timesteps": model.num_timesteps,
+            "n_updates": model._n_updates,
+            "curve": self.curve,
+        }
         write_checkpoint(self.checkpoint, model.policy, model.policy.optimizer, about)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if "episode_metrics" in info:
-                self.ended.append(info["episode_metrics"]["objective"])
+                self.ended.append(info["episode_metrics"][self.measure])
         return True
 
 
 def improve(
-    config: TrainConfig, phase: int, network: FleetNet, folder: Path, report: Report
-) -> FleetNet:
+    config: TrainConfig, phase: int, network: Network, folder: Path, report: Report, curve: Curve
+) -> Network:
     """MaskablePPO from the network's weights on, or from the checkpoint in the folder.
 
     Args:
@@ -74,8 +96,32 @@ def improve(
         network: what was learnt before.
         folder: of the run.
         report: told of progress.
+        curve: to which the means of rollouts are added.
     """
     ppo = config.ppo[phase]
+    model = _model(config, ppo)
+    policy = model.policy
+    assert isinstance(policy, TablePolicy)
+    policy.network.load_state_dict(network.state_dict())
+    checkpoint = folder / f"ppo-{phase}.safetensors"
+    about = read_checkpoint(checkpoint, policy, policy.optimizer)
+    own: Curve = []
+    if about is not None:
+        model.num_timesteps, model._n_updates = about["num_timesteps"], about["n_updates"]
+        own = about["curve"]
+    model.set_logger(configure(str(folder / "tensorboard" / f"ppo-{phase}"), ["tensorboard"]))
+    left = ppo.total_steps - model.num_timesteps
+    if left > 0:
+        callback = Rollouts(checkpoint, [config.seed, phase], ppo, report, own)
+        model.learn(left, callback, reset_num_timesteps=False)
+        callback.save()
+    curve.extend(own)
+    network.load_state_dict(policy.network.state_dict())
+    return network.eval()
+
+
+def _model(config: TrainConfig, ppo: PPO) -> MaskablePPO:
+    """MaskablePPO over a batch of the phase's worlds, with a fresh network."""
     family = family_of(config.id)
     env = FleetVecEnv(
         family.load(family.vector_env)(
@@ -85,8 +131,12 @@ def improve(
             **{**ppo.overrides, "split": "train"},
         )
     )
-    model = MaskablePPO(
-        FleetPolicy,
+    timed: dict[str, Any] = {}
+    if ppo.horizon_s > 0:
+        kwargs = {"clock": env.env.simulator.now, "horizon_s": ppo.horizon_s}
+        timed = {"rollout_buffer_class": TimedRolloutBuffer, "rollout_buffer_kwargs": kwargs}
+    return MaskablePPO(
+        POLICIES[family.folder],
         env,
         learning_rate=lambda left: ppo.learning_rate * max(0.1, left),
         n_steps=ppo.rollout_steps,
@@ -100,19 +150,5 @@ def improve(
         policy_kwargs={"width": config.width},
         seed=config.seed,
         device="cpu",
+        **timed,
     )
-    policy = model.policy
-    assert isinstance(policy, FleetPolicy)
-    policy.network.load_state_dict(network.state_dict())
-    checkpoint = folder / f"ppo-{phase}.safetensors"
-    about = read_checkpoint(checkpoint, policy, policy.optimizer)
-    if about is not None:
-        model.num_timesteps, model._n_updates = about["num_timesteps"], about["n_updates"]
-    model.set_logger(configure(str(folder / "tensorboard" / f"ppo-{phase}"), ["tensorboard"]))
-    left = ppo.total_steps - model.num_timesteps
-    if left > 0:
-        callback = Rollouts(checkpoint, [config.seed, phase], ppo.total_steps, report)
-        model.learn(left, callback, reset_num_timesteps=False)
-        callback.save()
-    network.load_state_dict(policy.network.state_dict())
-    return network.eval()

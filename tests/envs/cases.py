@@ -17,6 +17,22 @@ BUSY = {
         "windows": 2,
         "edits_per_layer": 2,
     },
+    "fleetgym/RequestPreemption-v0": {
+        "scenario": "small",
+        "requests": 8,
+        "arrival_scale": 0.3,
+        "instances": 2,
+        "kv_blocks": 260,
+        "slots": 8,
+        "max_num_seqs": 4,
+        "preemption": "chosen",
+        "priority_levels": 3,
+        "priority_updates": 0.25,
+        "clients": 2,
+        "weight_fairness": 0.1,
+        "predictions": True,
+        "max_steps": 16,
+    },
     "fleetgym/VMRescheduling-v0": {"scenario": "small", "churn_per_min": 0.5, "mnl": 3},
 }
 

@@ -1,0 +1,1 @@
+"""RLlib (new API stack): a cluster of LLM servers as agents that learn together."""

@@ -1,0 +1,81 @@
+"""The configuration of a run that trains a serving cluster with RLlib."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetgym.envs.core.errors import ScenarioError
+from fleetgym.envs.core.tables import from_table
+
+TRAINER = "rllib"  # what such a configuration says in its field ``trainer``
+
+
+@dataclass(frozen=True)
+class ClusterPPO:
+    """Multi-agent PPO: one policy for all instances, one for the router.
+
+    Attributes:
+        worlds: stepped in turn, so that their decisions meet in one pass of the networks.
+        runners: processes beside this one that play; 0 plays in this one.
+        batch: decisions between two updates; minibatch, epochs: passes over them.
+        iterations: updates.
+        learning_rate, clip, gamma, gae_lambda, entropy, value_weight, max_grad_norm: of PPO.
+    """
+
+    worlds: int = 8
+    runners: int = 0
+    batch: int = 8_000
+    minibatch: int = 1_000
+    epochs: int = 4
+    iterations: int = 100
+    learning_rate: float = 3e-4
+    clip: float = 0.2
+    gamma: float = 0.995
+    gae_lambda: float = 0.95
+    entropy: float = 0.002
+    value_weight: float = 0.1
+    max_grad_norm: float = 0.5
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """One training run.
+
+    Attributes:
+        name: of the run and of the weights.
+        trainer: "rllib".
+        id: environment.
+        scenario, overrides: what is learnt on.
+        seed: of everything random.
+        width: hidden width of both networks.
+        validation: training workloads on which the curve is drawn; the last that can be drawn.
+        every: iterations between two points of the curve, and two checkpoints.
+        ppo: of the algorithm.
+    """
+
+    name: str
+    trainer: str
+    id: str
+    scenario: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    width: int = 64
+    validation: int = 8
+    every: int = 5
+    ppo: ClusterPPO = field(default_factory=ClusterPPO)
+
+
+def load_cluster_config(path: Path) -> ClusterConfig | None:
+    """Reads the configuration of a cluster; None where a file is for another trainer.
+
+    Raises:
+        ScenarioError: the file is not TOML, or a field is unknown, missing or mistyped.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+    if table.get("trainer") != TRAINER:
+        return None
+    return from_table(ClusterConfig, table, str(path))

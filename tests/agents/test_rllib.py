@@ -1,0 +1,143 @@
+"""A cluster that learns with RLlib: the environment, the networks, a run and its resumption."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fleetgym.agents.rllib.networks import FORBIDDEN
+from fleetgym.agents.rllib.policy import ClusterPolicy
+from fleetgym.agents.rllib.weights import ClusterNet, load_cluster, save_cluster
+from fleetgym.envs.core.errors import PolicyError, ScenarioError
+from fleetgym.envs.core.registration import family_of
+from fleetgym.envs.core.view import View
+
+pytest.importorskip("ray")
+
+TINY = {"requests": 24, "slots": 16, "instances": 2, "arrival_scale": 0.6}
+CONFIG = """
+name = "tiny"
+trainer = "rllib"
+id = "RequestPreemption"
+scenario = "cluster-4"
+overrides = { requests = 24, slots = 16, instances = 2, max_steps = 300 }
+width = 8
+validation = 2
+every = 1
+
+[ppo]
+worlds = 2
+batch = 64
+minibatch = 32
+epochs = 1
+iterations = 1
+"""
+
+
+def played(policy, **overrides):
+    """Metrics of the policy on two worlds; every action must be legal."""
+    family = family_of("RequestPreemption")
+    scenario = family.scenario("cluster-4", {**TINY, **overrides})
+    source = family.workloads(scenario)
+    simulator = family.simulate(scenario, source, 2)
+    simulator.reset([source.draw(0), source.draw(1)])
+    view = View(simulator)
+    policy.reset(view, np.arange(2))
+    while not simulator.over().all():
+        simulator.step(policy.act(view))
+    metrics = simulator.metrics()
+    assert metrics["illegal_actions"].sum() == 0
+    return {name: value.tolist() for name, value in metrics.items()}
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return ClusterNet(8, 1, 0).eval()
+
+
+def test_networks_take_clusters_of_any_size(network):
+    policy = ClusterPolicy("any", network)
+    for instances, slots in ((2, 16), (3, 12), (5, 8)):
+        metrics = played(policy, instances=instances, slots=slots, max_steps=2_000)
+        assert sum(metrics["finished"]) > 0
+
+
+def test_control_makes_no_difference(network):
+    policy = ClusterPolicy("any", network)
+    central = played(policy, max_steps=2_000)
+    assert played(policy, max_steps=2_000, control="distributed") == central
+
+
+def test_forbidden_actions_are_never_likely(network):
+    rng = np.random.default_rng(0)
+    seen = {
+        name: torch.from_numpy(rng.random(shape, np.float32))
+        for name, shape in (("instances", (4, 3, 13)), ("arrival", (4, 4)), ("world", (4, 6)))
+    }
+    mask = torch.from_numpy(rng.integers(0, 2, (4, 13)).astype(np.int8))
+    logits, values = network.router({**seen, "action_mask": mask})
+    assert values.shape == (4,)
+    assert ((logits == FORBIDDEN) == (mask == 0)).all()
+
+
+def test_weights_come_back(network, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_cluster(network, path, {"about": 1})
+    again = load_cluster(path)
+    for name, value in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    path.with_suffix(".json").write_text('{"width": 9, "ways": 1, "pins": 0}')
+    with pytest.raises(PolicyError, match="not the weights of a ClusterNet"):
+        load_cluster(path)
+
+
+def test_other_actions_are_refused(network):
+    with pytest.raises(PolicyError, match="is for clusters with actions of"):
+        played(ClusterPolicy("any", network), preemption="chosen")
+
+
+def test_environment_asks_who_has_a_choice_and_pays_the_team():
+    from fleetgym.agents.rllib.env import ServingEnv
+
+    env = ServingEnv({"id": "RequestPreemption", "scenario": "cluster-4", "overrides": TINY})
+    observations, _ = env.reset(seed=3)
+    rng, paid, over = np.random.default_rng(0), 0.0, False
+    while not over:
+        ((agent, seen),) = observations.items()
+        legal = np.flatnonzero(seen["action_mask"])
+        assert len(legal) > 1
+        assert env.observation_spaces[agent].contains(seen)
+        action = {agent: rng.choice(legal[:3])}
+        observations, rewards, terminated, truncated, _ = env.step(action)
+        assert set(rewards.values()) == {rewards["router"]}
+        paid += rewards["router"]
+        over = terminated["__all__"] or truncated["__all__"]
+    assert set(observations) == set(env.possible_agents)
+    assert paid == pytest.approx(float(env._env.simulator.shown.paid.sum()))
+
+
+@pytest.mark.rllib
+def test_trains_and_goes_on_in_a_new_process(tmp_path):
+    from fleetgym.scripts.train import train
+
+    config, folder = tmp_path / "tiny.toml", tmp_path / "run"
+    config.write_text(CONFIG)
+    told = []
+    path = train(config, folder, resume=False, report=lambda *what: told.append(what))
+    assert [what[1:] for what in told] == [(1, 1)]
+    curve = json.loads((folder / "curve.json").read_text())
+    assert [point["iteration"] for point in curve] == [0, 1]
+    weights = path.read_bytes()
+    path.unlink()
+    with pytest.raises(ScenarioError, match="holds a run"):
+        train(config, folder, resume=False, report=lambda *what: None)
+    command = (sys.executable, "-m", "fleetgym", "train", str(config), "--out", str(folder))
+    subprocess.run([*command, "--resume"], check=True, env=os.environ, timeout=120)
+    assert path.read_bytes() == weights
+    assert json.loads((folder / "curve.json").read_text()) == curve
+    assert sum(played(ClusterPolicy.load(path), max_steps=300)["accepted"]) > 0
