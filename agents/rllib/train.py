@@ -7,6 +7,7 @@ Adam moments for each network, with how far the run has come.
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -113,6 +114,7 @@ class _Run:
             self.report(text, self.done, config.ppo.iterations)
         self._gather()
         self.algorithm.stop()
+        shutil.rmtree(self.algorithm.logdir, ignore_errors=True)
         path = self.folder / f"{config.name}.safetensors"
         save_cluster(self.network, path, {"config": asdict(config), "curve": self.curve})
         return path

@@ -65,8 +65,9 @@ class Rollouts(BaseCallback):
         env.seed(int(rng.integers(2**31)))
         model._last_obs = env.reset()  # type: ignore[assignment]
         model._last_episode_starts = np.ones(env.num_envs, np.bool_)
-        if isinstance(model.rollout_buffer, TimedRolloutBuffer):
-            model.rollout_buffer.begin()
+        buffer: Any = model.rollout_buffer
+        if isinstance(buffer, TimedRolloutBuffer):
+            buffer.begin()
 
     def save(self) -> None:
         """Writes a checkpoint."""

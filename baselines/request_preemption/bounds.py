@@ -81,8 +81,8 @@ def mean_latency_bound(workload: ServingWorkload, scenario: RequestPreemptionSce
 def _attention(prompt: Int64, output: Int64, rules: Rules) -> Float64:
     """Picoseconds of attention that a request causes at least, ``(N,)``."""
     context = prompt * (output - 1) + output * (output - 1) // 2
-    costs = rules.of[R_A1] * prompt + rules.of[R_A2] * prompt**2 + rules.of[R_D2] * context
-    return costs.astype(np.float64)
+    a1, a2, d2 = (float(rules.of[row]) for row in (R_A1, R_A2, R_D2))
+    return a1 * prompt + a2 * prompt.astype(np.float64) ** 2 + d2 * context
 
 
 def _block_iterations(prompt: Int64, output: Int64) -> Float64:

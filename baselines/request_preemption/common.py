@@ -64,25 +64,25 @@ def go(state: State, b: int, mode: int) -> int:
 @inner
 def is_short(state: State, b: int, i: int) -> bool:
     """Whether those running lack blocks for their next iteration."""
-    return state.instances[b, i, RUNNING_N] > 0 and state.mask[b, MIXED] == 0
+    return bool(state.instances[b, i, RUNNING_N] > 0 and state.mask[b, MIXED] == 0)
 
 
 @inner
 def running_slot(state: State, b: int, i: int, n: int) -> int:
     """The slot of the n-th running request."""
-    return state.slots[b, i, LISTS + RUN, n]
+    return int(state.slots[b, i, LISTS + RUN, n])
 
 
 @inner
 def queued_slot(state: State, b: int, i: int, n: int) -> int:
     """The slot of the n-th queued request."""
-    return state.slots[b, i, LISTS + QUEUE, n]
+    return int(state.slots[b, i, LISTS + QUEUE, n])
 
 
 @inner
 def start(state: State, b: int, i: int, n: int) -> int:
     """The action that admits or resumes the n-th queued request."""
-    return MODES + state.instances[b, i, RUNNING_N] + n
+    return int(MODES + state.instances[b, i, RUNNING_N] + n)
 
 
 @inner
@@ -111,7 +111,7 @@ def may_start(state: State, b: int, i: int, n: int, budget: int) -> bool:
 @inner
 def room(registers: Int64) -> int:
     """Blocks that a request may be started on: free or evictable."""
-    return registers[FREE] + registers[EVICTABLE]
+    return int(registers[FREE] + registers[EVICTABLE])
 
 
 @inner
@@ -145,7 +145,7 @@ def set_key(memory: Float64, s: int, level: float, order: float, output: float) 
 @inner
 def level_of(memory: Float64, s: int) -> float:
     """The level that was written of a slot."""
-    return memory[_key(memory, s) + LEVEL]
+    return float(memory[_key(memory, s) + LEVEL])
 
 
 @inner
@@ -153,8 +153,8 @@ def is_before(memory: Float64, s: int, other: int) -> bool:
     """Whether one slot's key is less than another's."""
     one, two = _key(memory, s), _key(memory, other)
     if memory[one + LEVEL] != memory[two + LEVEL]:
-        return memory[one + LEVEL] < memory[two + LEVEL]
-    return memory[one + ORDER] < memory[two + ORDER]
+        return bool(memory[one + LEVEL] < memory[two + LEVEL])
+    return bool(memory[one + ORDER] < memory[two + ORDER])
 
 
 @inner
@@ -170,7 +170,7 @@ def blocks_to_come(slots: Int64, s: int, memory: Float64) -> int:
     At least one more token comes, and the last one needs none.
     """
     output = max(int(memory[_key(memory, s) + OUTPUT_TOKENS]), slots[GENERATED, s] + 1)
-    return max(0, blocks_of(slots[PROMPT, s] + output - 1) - slots[BLOCKS, s])
+    return int(max(0, blocks_of(slots[PROMPT, s] + output - 1) - slots[BLOCKS, s]))
 
 
 @inner

@@ -19,6 +19,7 @@ from fleetgym.envs.request_preemption.types import (
 )
 
 HEADROOM = OWN
+# Chosen on six training windows of `chat` and `burst`.
 PARAMETERS = (5.0,)  # blocks kept free for each request that runs
 
 

@@ -44,7 +44,11 @@ def ask(state: State, rule: Rule, parameters: Float64, memory: Float64, out: Int
             out[b] = rule(state, b, parameters, memory)
 
 
-class RulePointer(WrapperAddressProtocol):  # type: ignore[misc]
+def _types_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(typeof(argument) for argument in arguments)  # type: ignore[no-untyped-call]
+
+
+class RulePointer(WrapperAddressProtocol):
     """A rule compiled for the arrays of one simulator, as kernels take it.
 
     Args:
@@ -53,7 +57,7 @@ class RulePointer(WrapperAddressProtocol):  # type: ignore[misc]
     """
 
     def __init__(self, rule: Any, arguments: tuple[Any, ...]) -> None:
-        found = tuple(typeof(argument) for argument in arguments)
+        found = _types_of(arguments)
         rule.compile(found)
         compiled = rule.overloads[found]
         self._signature = types.int64(*found)
@@ -165,7 +169,7 @@ class KernelPolicy:
 
     def _pointer(self, view: View) -> RulePointer:
         arguments = (view.state(), 0, self.parameters, self.memory)
-        key = tuple(typeof(argument) for argument in arguments)
+        key = _types_of(arguments)
         if key not in self._pointers:
             self._pointers[key] = RulePointer(self._rule, arguments)
         return self._pointers[key]

@@ -11,6 +11,7 @@ from fleetgym.envs.request_preemption.queues import table_length, table_slot
 from fleetgym.envs.request_preemption.types import ARRIVAL, FOCUS, SERVED, Float64, State
 
 QUANTUM, HEADROOM = OWN, OWN + 1
+# Chosen on six training windows of `chat` and `burst`.
 PARAMETERS = (2048.0, 1.0)  # tokens; blocks kept free for each request that runs
 
 

@@ -38,7 +38,7 @@ PER_SLOT = 2  # numbers kept: the row promoted, plus 1, and its tokens then
 @inner
 def _place(state: State, i: int, s: int) -> int:
     """Where in memory a slot's numbers begin."""
-    return PER_SLOT * (i * state.slots.shape[3] + s)
+    return int(PER_SLOT * (i * state.slots.shape[3] + s))
 
 
 @inner

@@ -165,14 +165,14 @@ def _can_make_room(
 @inner
 def has_changed(state: State, b: int, i: int, s: int) -> bool:
     """Whether a request has changed state in this instant: it gave way itself."""
-    return state.slots[b, i, CHANGED, s] == state.instances[b, i, INSTANT]
+    return bool(state.slots[b, i, CHANGED, s] == state.instances[b, i, INSTANT])
 
 
 @inner
 def context_blocks(state: State, b: int, i: int, s: int) -> int:
     """Blocks that a queued request needs beside its own to emit its next token."""
     slots = state.slots[b, i]
-    return max(0, blocks_of(slots[PROMPT, s] + slots[GENERATED, s]) - slots[BLOCKS, s])
+    return int(max(0, blocks_of(slots[PROMPT, s] + slots[GENERATED, s]) - slots[BLOCKS, s]))
 
 
 @inner

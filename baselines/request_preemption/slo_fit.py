@@ -6,7 +6,7 @@ other is lost. Those that can be saved come first, the smallest first (prompt an
 what holds the fewest blocks for the shortest time), then the lost in order of arrival. Each is
 admitted if it fits in full, so that hardly any is preempted; where blocks are short all the same,
 the lost give way first. That the lost make room for those to be saved was tried: it saves no more,
-and costs a quarter of the latency, and where swaps stall the engine everything.
+and what they computed is lost; where swaps stall the engine, it costs a quarter of those saved.
 """
 
 from fleetgym.baselines.request_preemption.common import (
@@ -47,9 +47,9 @@ def is_lost(slots: Int64, s: int, now: int, output: float, parameters: Float64) 
     """Whether a request misses its targets, whatever is done."""
     wait = int(parameters[TTFT_SLO])
     if slots[FIRST, s] < 0:
-        return now - slots[ARRIVAL, s] > wait
+        return bool(now - slots[ARRIVAL, s] > wait)
     late = slots[LATE, s] + (now - slots[LAST, s] > int(parameters[TBT_SLO]))
-    return slots[FIRST, s] - slots[ARRIVAL, s] > wait or late > output // LATE_SHARE
+    return bool(slots[FIRST, s] - slots[ARRIVAL, s] > wait or late > output // LATE_SHARE)
 
 
 @inner

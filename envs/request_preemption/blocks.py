@@ -322,16 +322,27 @@ def obtainable(registers: Int64) -> int:
 
 
 @inner
+def is_idle(registers: Int64) -> bool:
+    """Whether an instance neither computes nor waits for a copy."""
+    runs = registers[RUNNING_N] + registers[COPIES] + registers[HALTED]
+    return bool(runs == 0)
+
+
+@inner
+def room(registers: Int64) -> int:
+    """Blocks that a request in the queue can have if it holds none: pins give way when idle."""
+    pinned = registers[PINNED] if is_idle(registers) else 0
+    return int(registers[FREE] + registers[EVICTABLE] + pinned)
+
+
+@inner
 def admissible(w: World, r: Rules, b: int, i: int, s: int) -> int:
     """Blocks that a request in the queue can have beside its own and those of its hit.
 
     Pins give way to it on an otherwise idle engine only.
     """
     slots, registers = w.slots[b, i], w.instances[b, i]
-    blocks = registers[FREE] + registers[EVICTABLE]
-    idle = registers[RUNNING_N] == 0 and registers[COPIES] == 0 and registers[HALTED] == 0
-    if idle:
-        blocks += registers[PINNED]
+    idle, blocks = is_idle(registers), room(registers)
     if not caches(w, r, b) or slots[STATE, s] != WAITING:
         if idle and slots[STATE, s] == WAITING:
             blocks -= slots[BLOCKS, s]

@@ -2,7 +2,7 @@
 
 from fleetgym.envs.core.jit import inner
 from fleetgym.envs.request_preemption import blocks as kv
-from fleetgym.envs.request_preemption.edits import fits, may_change
+from fleetgym.envs.request_preemption.edits import begins, begins_within, fits, has_seat, may_change
 from fleetgym.envs.request_preemption.iteration import compose, flush, short
 from fleetgym.envs.request_preemption.lateness import charge
 from fleetgym.envs.request_preemption.migration import pair_is_legal
@@ -13,14 +13,12 @@ from fleetgym.envs.request_preemption.types import (
     CHOSEN,
     CLOCK,
     COMPUTED,
-    COPIES,
     DECISIONS,
     DISPATCH,
     EDITED,
     ENTERED,
     FOCUS,
     GAP,
-    HALTED,
     HOST,
     HOST_FREE,
     INSTANT,
@@ -37,6 +35,7 @@ from fleetgym.envs.request_preemption.types import (
     PREEMPTED_NOW,
     QUEUE,
     QUEUED_N,
+    R_MAX_NUM_SEQS,
     R_PREEMPTION,
     R_TOKEN_BUDGET,
     ROW,
@@ -96,19 +95,12 @@ def open_pin(w: World, b: int, i: int) -> int:
 
 
 @inner
-def nothing_runs(w: World, b: int, i: int) -> bool:
-    """Whether the instance neither computes nor waits for a copy."""
-    registers = w.instances[b, i]
-    return bool(registers[RUNNING_N] == 0 and registers[COPIES] == 0 and registers[HALTED] == 0)
-
-
-@inner
 def go_is_legal(w: World, r: Rules, b: int, i: int, mode: int) -> bool:
     """Whether an instance may go on in a mode: blocks suffice, and it does not idle in vain."""
     slots, registers = w.slots[b, i], w.instances[b, i]
     if short(w, r, b, i, mode):
         return False
-    if nothing_runs(w, b, i):
+    if kv.is_idle(w.instances[b, i]):
         need, budget = compose(slots, registers, r.of[R_TOKEN_BUDGET], MIXED)
         for n in range(w.instances[b, i, QUEUED_N]):
             if fits(w, r, b, i, w.slots[b, i, LISTS + QUEUE, n], need, budget):
@@ -144,7 +136,8 @@ def _schedule(w: World, r: Rules, v: Shown, b: int, i: int) -> None:
     for mode in range(MODES - 1, -1, -1):
         need, budget = compose(slots, registers, r.of[R_TOKEN_BUDGET], mode)
         mask[mode] = need <= free
-    some = False
+    some, seat = False, has_seat(registers, r.of[R_MAX_NUM_SEQS])
+    room, caches = kv.room(registers) - need, kv.caches(w, r, b)
     for n in range(registers[RUNNING_N] + registers[QUEUED_N]):
         s = table_slot(slots, registers, n)
         if n < registers[RUNNING_N]:
@@ -152,11 +145,15 @@ def _schedule(w: World, r: Rules, v: Shown, b: int, i: int) -> None:
             if r.of[R_PREEMPTION] == CHOSEN and legal and slots[COMPUTED, s] > 0:
                 mask[MODES + shown + n] = 1
         else:
-            legal = fits(w, r, b, i, s, need, budget)
+            legal = seat and may_change(slots, registers, s)
+            if legal and begins(slots, s) and not caches:  # as `fits`, which costs more
+                legal = begins_within(slots, s, room, budget)
+            elif legal:
+                legal = fits(w, r, b, i, s, need, budget)
             some = some or legal
         mask[MODES + n] = legal
         w.slots[b, i, SEEN, n], w.slots[b, i, SEEN_ROW, n] = s, slots[ROW, s]
-    if some and nothing_runs(w, b, i):
+    if some and kv.is_idle(w.instances[b, i]):
         mask[:MODES] = 0
 
 

@@ -2,12 +2,11 @@
 
 from fleetgym.envs.core.jit import inner
 from fleetgym.envs.request_preemption import migration
-from fleetgym.envs.request_preemption.blocks import drop_pin
+from fleetgym.envs.request_preemption.blocks import drop_pin, is_idle
 from fleetgym.envs.request_preemption.chance import keeps, level
 from fleetgym.envs.request_preemption.decisions import (
     ask,
     note_gap_of_service,
-    nothing_runs,
     open_pin,
     settle,
 )
@@ -305,7 +304,7 @@ def go(w: World, r: Rules, b: int, i: int, mode: int) -> None:
     registers[MODE], registers[DIRTY] = mode, 0
     if registers[RUNNING_N] > 0:
         start(w, r, b, i)
-    elif registers[QUEUED_N] > 0 and nothing_runs(w, b, i):
+    elif registers[QUEUED_N] > 0 and is_idle(registers):
         registers[DIRTY] = 1  # all were preempted in this instant: they may come back in the next
 
 

@@ -83,6 +83,18 @@ def has_seat(registers: Int64, most: int) -> bool:
 
 
 @inner
+def begins(slots: Int64, s: int) -> bool:
+    """Whether a request would begin with nothing, unless the cache holds its prefix."""
+    return bool(slots[STATE, s] == WAITING and slots[BLOCKS, s] == 0)
+
+
+@inner
+def begins_within(slots: Int64, s: int, room: int, budget: int) -> bool:
+    """Whether the first chunk of a request that begins with nothing fits into ``room`` blocks."""
+    return kv.blocks_of(min(lacking(slots, s), budget)) <= room
+
+
+@inner
 def fits(w: World, r: Rules, b: int, i: int, s: int, need: int, budget: int) -> bool:
     """Whether a request of the queue may join those running.
 
@@ -91,6 +103,8 @@ def fits(w: World, r: Rules, b: int, i: int, s: int, need: int, budget: int) -> 
     slots, registers = w.slots[b, i], w.instances[b, i]
     if not has_seat(registers, r.of[R_MAX_NUM_SEQS]) or not may_change(slots, registers, s):
         return False
+    if begins(slots, s) and not kv.caches(w, r, b):
+        return begins_within(slots, s, kv.room(registers) - need, budget)
     k, held, lack = slots[COMPUTED, s], slots[BLOCKS, s], lacking(slots, s)
     if held == 0 and slots[STATE, s] == WAITING and kv.caches(w, r, b):
         kv.look_up(w, b, i, s)

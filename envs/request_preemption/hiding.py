@@ -54,6 +54,7 @@ def hide_future(
         rng = np.random.default_rng([int.from_bytes(seen, "little"), b])
         _redraw(world, b, scenario, rng)
         arrived, entered = world.scalars[b, ARRIVED], world.scalars[b, ENTERED]
+        world.rows[b, ROW_OUTPUT, :entered] = 0
         outside = slice(entered, arrived)
         prompt = world.rows[b, ROW_PROMPT, outside].astype(np.int64)
         predicted = world.rows[b, ROW_PREDICTED, outside].astype(np.int64)

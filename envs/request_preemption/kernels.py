@@ -72,12 +72,11 @@ PolicyKernel = Callable[[State, int, Float64, Float64], int]
 
 @inner
 def _look(w: World, r: Rules, v: Shown, p: Prices, b: int) -> None:
-    """Brings everything that is shown up to date, and pays what has become due."""
+    """Brings all but the observation up to date, and pays what has become due."""
     settle(w, r, b)
     note_gap_of_service(w, b)
     write_inbox(w, v, b)
     write_mask(w, r, v, b)
-    observe(w, r, v, b)
     _pay(w, v, p, b)
 
 
@@ -193,6 +192,8 @@ def drive(
                     v.status[b, agent] = ILLEGAL
                     w.scalars[b, ILLEGALS] += 1
         v.status[b, asked] = _run(w, r, v, p, b, op, actions[b], duration[b])
+        if op != ELAPSE:
+            observe(w, r, v, b)
         if op == BEGIN:
             v.reward[b, :] = 0.0
 
@@ -232,6 +233,7 @@ def close_gate(w: World, r: Rules, v: Shown, p: Prices) -> None:
             w.instances[b, i, STOP] = w.instances[b, i, PHASE] + 1
             note_aside(w.slots[b, i], w.instances[b, i])
         _look(w, r, v, p, b)
+        observe(w, r, v, b)
 
 
 @kernel
@@ -262,3 +264,4 @@ def rollout(
             actions[b, at] = policy(state, b, parameters, memory)
             _run(w, r, v, p, b, STEP, actions[b, at : at + 1], 0)
             counts[b] += 1
+        observe(w, r, v, b)

@@ -2,7 +2,7 @@
 
 from fleetgym.envs.core.jit import inner
 from fleetgym.envs.request_preemption import blocks as kv
-from fleetgym.envs.request_preemption.edits import may_change
+from fleetgym.envs.request_preemption.edits import begins, may_change
 from fleetgym.envs.request_preemption.iteration import lacking
 from fleetgym.envs.request_preemption.queues import table_length, table_slot
 from fleetgym.envs.request_preemption.types import (
@@ -59,6 +59,7 @@ from fleetgym.envs.request_preemption.types import (
     WAITING,
     WAKE,
     Float32,
+    Int64,
     Rules,
     Shown,
     World,
@@ -169,11 +170,21 @@ def _least_served(w: World, b: int) -> int:
 def _requests(w: World, r: Rules, b: int, i: int, out: Float32, least: int) -> None:
     slots = w.slots[b, i]
     length, registers = table_length(w.instances[b, i]), w.instances[b, i]
+    now, fair, caches = w.scalars[b, CLOCK], w.clients[b, FAIR], kv.caches(w, r, b)
+    pool, levels = float(r.of[R_KV_BLOCKS]), r.of[R_LEVELS]
+    ttft, tbt = r.of[R_TTFT_SLO], r.of[R_TBT_SLO]
     for n in range(out.shape[0]):
         row = out[n]
         if n < length:
             s = table_slot(slots, registers, n)
-            _request(w, r, b, i, s, row, least)
+            _request(slots, s, row, now, pool, ttft, tbt)
+            row[5] = slots[STATE, s] < LEAVING and may_change(slots, registers, s)
+            row[19] = slots[PRIORITY, s] / levels
+            row[20] = squash(fair[slots[CLIENT, s]] - least, 4096.0)
+            row[23] = 0.0
+            if caches and begins(slots, s):
+                kv.look_up(w, b, i, s)
+                row[23] = min(1.0, kv.after_hit(w, b, i, s)[0] / slots[PROMPT, s])
             row[25] = squash(n - registers[RUNNING_N] + 1.0, 16.0) if row[2] + row[3] > 0 else 0.0
         elif row[0] == 0:
             break
@@ -182,15 +193,15 @@ def _requests(w: World, r: Rules, b: int, i: int, out: Float32, least: int) -> N
 
 
 @inner
-def _request(w: World, r: Rules, b: int, i: int, s: int, row: Float32, least: int) -> None:
-    registers = w.instances[b, i]
-    slots, now, pool = w.slots[b, i], w.scalars[b, CLOCK], float(r.of[R_KV_BLOCKS])
+def _request(
+    slots: Int64, s: int, row: Float32, now: int, pool: float, ttft: int, tbt: int
+) -> None:
+    """What a row shows of a request alone; targets are in ps."""
     state, lack = slots[STATE, s], lacking(slots, s)
     k, g, p, held = slots[COMPUTED, s], slots[GENERATED, s], slots[PROMPT, s], slots[BLOCKS, s]
-    paused = w.slots[b, i, WAKE, s] >= 0
+    paused = slots[WAKE, s] >= 0
     row[0], row[1], row[2] = 1, state == RUNNING, state == WAITING
     row[3], row[4] = state == SWAPPED, state >= LEAVING
-    row[5] = state < LEAVING and may_change(slots, registers, s)
     row[6], row[7] = squash(p, 1024.0), squash(k, 1024.0)
     row[8], row[9] = squash(g, 256.0), 0.0 if paused else squash(lack, 512.0)
     row[10] = held / pool
@@ -199,20 +210,15 @@ def _request(w: World, r: Rules, b: int, i: int, s: int, row: Float32, least: in
     row[12] = squash(left, 256.0)
     row[13] = min(1.0, kv.blocks_of(p + g + max(0, left - 1)) / pool)
     started = slots[FIRST, s] >= 0
-    row[14] = squash(now - slots[ARRIVAL, s], float(r.of[R_TTFT_SLO]))
-    target = float(r.of[R_TBT_SLO] if started else r.of[R_TTFT_SLO])
+    row[14] = squash(now - slots[ARRIVAL, s], float(ttft))
+    target = float(tbt if started else ttft)
     due = (slots[LAST, s] if started else slots[ARRIVAL, s]) + target
     row[15] = min(1.0, max(0.0, 0.5 + 0.5 * (due - now) / target))
     first = slots[FIRST, s] if started else now
-    row[16] = first - slots[ARRIVAL, s] > r.of[R_TTFT_SLO]
+    row[16] = first - slots[ARRIVAL, s] > ttft
     row[17] = min(1.0, slots[LATE, s] / (max(slots[PREDICTED, s], g) // LATE_SHARE + 1.0))
-    row[18], row[19] = started, slots[PRIORITY, s] / r.of[R_LEVELS]
-    row[20] = squash(w.clients[b, FAIR, slots[CLIENT, s]] - least, 4096.0)
+    row[18] = started
     row[21], row[22] = squash(slots[SERVED, s], 1024.0), squash(slots[PREEMPTED, s], 2.0)
-    row[23] = 0.0
-    if state == WAITING and k == 0 and kv.caches(w, r, b):
-        kv.look_up(w, b, i, s)
-        row[23] = min(1.0, kv.after_hit(w, b, i, s)[0] / p)
     row[24] = squash(slots[TURN, s], 4.0)
 
 

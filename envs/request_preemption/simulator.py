@@ -143,6 +143,7 @@ class RequestPreemptionSimulator(Simulator):
         key = workload.digest
         template = self._templates.get(key)
         if template is None:
+            workload.trace.validate()
             world, shown = allocate(self.sizes, self.scenario, 1), display(self.scenario, 1)
             load(world, workload, self.scenario)
             _begin(world, self.rules, shown, self.prices)

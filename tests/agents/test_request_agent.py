@@ -41,8 +41,9 @@ every = 4
 scenario = "burst"
 overrides = { requests = 20, slots = 24 }
 worlds = 4
-rollout_steps = 16
-total_steps = 192
+rollout_steps = 32
+fresh = 4
+total_steps = 1024
 batch_size = 32
 epochs = 1
 horizon_s = 10.0
@@ -167,7 +168,7 @@ def test_resumed_run_ends_in_the_same_weights(tmp_path):
 
         return report
 
-    for event, at in (("cloning", 20), ("PPO", 64)):
+    for event, at in (("cloning", 20), ("PPO", 700)):
         with pytest.raises(KilledError):
             train(path, tmp_path / "cut", resume=True, report=kill(event, at))
     cut = load_weights(train(path, tmp_path / "cut", resume=True, report=_quiet))

@@ -21,6 +21,8 @@ from fleetgym.envs.core.view import View
 from fleetgym.envs.request_preemption.types import (
     GENERATED,
     OUTPUT,
+    ROW_NEXT,
+    ROW_PROMPT,
     STATE,
     STATES,
 )
@@ -66,7 +68,7 @@ def test_no_trace_of_the_future_and_hidden_outputs_are_redrawn(fields):
         if "seed" not in one[0]:
             assert np.array_equal(one[1], other[1]), f"{one[0]} tells the two futures apart"
     for world, sim in enumerate(imagined):
-        rows = sim.world.rows[:, 0]
+        rows = sim.world.rows[:, ROW_PROMPT]
         assert not (rows == MARK).any()
         here = sim.world.slots[:, 0, STATE] != STATES.index("empty")
         outputs = sim.world.slots[:, 0, OUTPUT]
@@ -109,5 +111,5 @@ def test_imagined_programs_and_clusters_play_to_their_end(scenario, fields):
             for _ in range(400):
                 act(imagined, random_legal(imagined, rngs, haste=0.95))
             check_conservation(imagined)
-            assert (imagined.world.rows[:, 5] == -1).all()
+            assert (imagined.world.rows[:, ROW_NEXT] == -1).all()
     assert mask_of(simulator).any()

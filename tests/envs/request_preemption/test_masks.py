@@ -6,7 +6,15 @@ from tests.envs.request_preemption.machine import act, drawn, mask_of, random_le
 
 from fleetgym.envs.core.status import DONE, ILLEGAL
 from fleetgym.envs.request_preemption.simulator import MACHINE, SCHEDULER
-from fleetgym.envs.request_preemption.types import ILLEGALS, STEPS
+from fleetgym.envs.request_preemption.types import (
+    ARRIVED,
+    ILLEGALS,
+    OUTPUT,
+    ROW_ARRIVAL,
+    ROW_OUTPUT,
+    ROW_PAUSE,
+    STEPS,
+)
 
 CASES = {
     "toy": ("toy", {}),
@@ -108,11 +116,11 @@ def test_observations_do_not_see_what_is_hidden(case):
             continue
         other = simulator.fork(0, 1)
         world = other.world
-        arrived = int(world.scalars[0, 1])
-        world.slots[0, :, 35] += 100  # outputs of those here
-        world.rows[0, 1, :] += 50
-        world.times[0, 0, arrived:] += 10**12
-        world.times[0, 1] += 10**9
+        arrived = int(world.scalars[0, ARRIVED])
+        world.slots[0, :, OUTPUT] += 100
+        world.rows[0, ROW_OUTPUT] += 50
+        world.times[0, ROW_ARRIVAL, arrived:] += 10**12
+        world.times[0, ROW_PAUSE] += 10**9
         act(other, [-1])
         mine, theirs = simulator.observation()[SCHEDULER], other.observation()[SCHEDULER]
         assert all(np.array_equal(mine[name][0], theirs[name][0]) for name in mine)

@@ -7,7 +7,7 @@ from tests.envs.request_preemption.machine import FAMILY, SCENARIOS, act, drawn,
 
 from fleetgym.envs.request_preemption import picture, render
 from fleetgym.envs.request_preemption.pool import board_of
-from fleetgym.envs.request_preemption.types import PREEMPTED
+from fleetgym.envs.request_preemption.types import PREEMPTED, ROW, STATE
 
 
 def played(scenario, steps=120, **fields):
@@ -82,7 +82,7 @@ def test_the_queue_says_what_happened():
     assert any(queued.swapped for queued in queue)
     slots = simulator.state().slots[0, 0]
     for queued in queue:
-        (s,) = np.flatnonzero((slots[0] == queued.row) & (slots[21] > 0))
+        (s,) = np.flatnonzero((slots[ROW] == queued.row) & (slots[STATE] > 0))
         assert queued.preempted == slots[PREEMPTED, s]
 
 

@@ -12,7 +12,7 @@ import fleetgym
 from fleetgym.envs.core.errors import IllegalActionError
 from fleetgym.envs.core.replay import verify
 from fleetgym.envs.request_preemption.observe import REQUEST_FEATURES
-from fleetgym.envs.request_preemption.types import LISTS, QUEUED_N, ROW, RUNNING_N
+from fleetgym.envs.request_preemption.types import LISTS, QUEUED_N, ROW, RUNNING_N, STATE
 
 ARGUMENTS = {"scenario": "small", "action": "scores", "requests": 12, "arrival_scale": 0.5}
 PROMPT = REQUEST_FEATURES.index("prompt")
@@ -93,8 +93,8 @@ def test_the_best_of_the_ranking_runs():
         _, _, ended, cut, _ = env.step(given)
         if ended or cut:
             break
-        state = {int(slots[ROW, s]): int(slots[21, s]) for s in range(slots.shape[1])}
-        if registers[RUNNING_N] and best in state:
+        here = {int(slots[ROW, s]) for s in np.flatnonzero(slots[STATE])}
+        if registers[RUNNING_N] and best in here:
             running = [int(slots[ROW, slots[LISTS, n]]) for n in range(registers[RUNNING_N])]
             assert best in running
             checked += 1
