@@ -43,14 +43,14 @@ class Rollouts(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         model = self.model
+        name = text = f"PPO {self.seed[1]}"
         if self.ended:
             mean = float(np.mean(self.ended))
             model.logger.record(f"rollout/{self.measure}", mean)
-            name = f"PPO {self.seed[1]}"
             self.curve.append({"course": name, "step": model.num_timesteps, self.measure: mean})
             text = f"{name}: {self.measure} {mean:.4f} at the end of episodes"
-            self.report(text, model.num_timesteps, self.total)
             self.ended.clear()
+        self.report(text, model.num_timesteps, self.total)
         if model.num_timesteps % (self.fresh * model.n_steps * model.n_envs) == 0:
             self._begin()
 

@@ -140,7 +140,7 @@ class RequestPreemptionSimulator(Simulator):
     def _template(self, workload: Workload) -> dict[str, NDArray[Any]]:
         if not isinstance(workload, ServingWorkload):
             raise WorkloadError(f"{workload.name!r} is no workload for request preemption")
-        key = workload.digest
+        key = f"{workload.digest}{workload.seed}"  # the seed draws priorities as requests arrive
         template = self._templates.get(key)
         if template is None:
             workload.trace.validate()

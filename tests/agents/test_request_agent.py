@@ -182,7 +182,7 @@ def test_resumed_run_ends_in_the_same_weights(tmp_path):
 )
 def test_shipped_weights_play_legally(scenario, fields):
     agent = shipped(FAMILY)["agent"].make(1.0, 0)
-    for record in fleetgym.evaluate(agent, "request-preemption", scenario, [0, 1], **fields):
+    for record in fleetgym.evaluate(agent, "request-preemption", scenario, [0], **fields):
         assert record.metrics["illegal_actions"] == 0
         assert record.metrics["unfinished"] == 0
         assert fleetgym.replay(record) == record.metrics
@@ -193,7 +193,7 @@ def test_shipped_weights_meet_more_targets_than_chance():
     met = {}
     for policy in (agent, "random"):
         records = fleetgym.evaluate(
-            policy, "request-preemption", "burst", range(4), requests=60, split="test"
+            policy, "request-preemption", "burst", [0, 1], requests=60, split="test"
         )
         met[policy] = np.mean([record.metrics["slo_attainment"] for record in records])
     assert met[agent] > met["random"] + 0.2

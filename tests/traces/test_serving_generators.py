@@ -103,7 +103,7 @@ def hashes_of(trace, row):
 
 
 def test_programs_grow_their_context_and_keep_its_prefix():
-    trace = programs(replace(AGENTS, system_tokens=2050), num_programs=60, seed=3)
+    trace = programs(replace(AGENTS, system_tokens=2050, block_tokens=16), num_programs=60, seed=3)
     shared = 2050 // 16
     seen = set(range(shared))
     rows = 0

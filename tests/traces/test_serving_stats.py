@@ -39,7 +39,7 @@ def test_figures_of_programs():
     assert figures["programs"] == figures["arrivals"] == 40
     assert figures["turns_mean"] == pytest.approx(len(trace) / 40)
     assert figures["with_hashes"] == 1.0
-    assert figures["block_tokens"] == 16
+    assert figures["block_tokens"] == 256
     seen, again, blocks = set(), 0, 0
     for start, count in zip(trace.hash_start, trace.hash_count, strict=True):
         ids = trace.hashes[start : start + count].tolist()
