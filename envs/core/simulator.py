@@ -224,3 +224,10 @@ class Simulator(ABC):
     def _fingerprint(self) -> bytes:
         shapes = [(n, a.dtype.str, a.shape[1:]) for n, a in self._arrays().items()]
         return hashlib.sha256(repr((self.scenario, shapes)).encode()).digest()
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written through."""
+    shown = array.view()
+    shown.flags.writeable = False
+    return shown

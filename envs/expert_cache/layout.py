@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
+from fleetgym.envs.core.simulator import read_only
 from fleetgym.envs.expert_cache import clairvoyant, kernels
 from fleetgym.envs.expert_cache.scenario import ExpertCacheScenario
 from fleetgym.envs.expert_cache.types import (
@@ -88,13 +87,6 @@ def allocate(sizes: Sizes, slots: int, prefetch: bool, b: int) -> World:
 def view(world: World) -> State:
     """What a policy may see: read-only views."""
     return State(**{name: read_only(getattr(world, name)) for name in State._fields})
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written through."""
-    shown = array.view()
-    shown.flags.writeable = False
-    return shown
 
 
 def load(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
+from fleetgym.envs.core.simulator import read_only
 from fleetgym.envs.expert_placement import kernels
 from fleetgym.envs.expert_placement.eplb import eplb
 from fleetgym.envs.expert_placement.planners import SELECTABLE
@@ -154,13 +155,6 @@ def view(world: World) -> State:
     rows = {"layer": LAYER, "window": WINDOW, "clock": CLOCK}
     named |= {name: world.scalars[:, row] for name, row in rows.items()}
     return State(**{name: read_only(array) for name, array in named.items()})
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written through."""
-    shown = array.view()
-    shown.flags.writeable = False
-    return shown
 
 
 def check_capacity(scenario: ExpertPlacementScenario, capacity: Mapping[str, int]) -> None:

@@ -9,7 +9,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
-from fleetgym.envs.core.simulator import Actions, Observations, Role, Simulator, StepResult
+from fleetgym.envs.core.simulator import (
+    Actions,
+    Observations,
+    Role,
+    Simulator,
+    StepResult,
+    read_only,
+)
 from fleetgym.envs.core.workload import Workload
 from fleetgym.envs.expert_placement import kernels
 from fleetgym.envs.expert_placement.layout import (
@@ -17,7 +24,6 @@ from fleetgym.envs.expert_placement.layout import (
     check_capacity,
     load,
     mask_size,
-    read_only,
     rules_of,
     scratch_of,
     view,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
+from fleetgym.envs.core.simulator import read_only
 from fleetgym.envs.hardware import gpu, models
 from fleetgym.envs.hardware.link import Link
 from fleetgym.envs.request_preemption.lateness import histogram_edges
@@ -171,13 +172,6 @@ def view(world: World, shown: Shown) -> State:
         "mask": shown.mask,
     }
     return State(**{name: read_only(array) for name, array in seen.items()})
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written through."""
-    shown = array.view()
-    shown.flags.writeable = False
-    return shown
 
 
 def load(world: World, workload: ServingWorkload, scenario: RequestPreemptionScenario) -> None:

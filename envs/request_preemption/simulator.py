@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
 from fleetgym.envs.core.simulator import Actions as Given
-from fleetgym.envs.core.simulator import Observations, Role, Simulator, StepResult
+from fleetgym.envs.core.simulator import Observations, Role, Simulator, StepResult, read_only
 from fleetgym.envs.core.workload import Workload
 from fleetgym.envs.request_preemption import kernels
 from fleetgym.envs.request_preemption.hiding import hide_future
@@ -21,7 +21,6 @@ from fleetgym.envs.request_preemption.layout import (
     display,
     load,
     prices_of,
-    read_only,
     rules_of,
     view,
 )

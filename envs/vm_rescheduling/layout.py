@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
+from fleetgym.envs.core.simulator import read_only
 from fleetgym.envs.vm_rescheduling import kernels
 from fleetgym.envs.vm_rescheduling.scenario import VMReschedulingScenario
 from fleetgym.envs.vm_rescheduling.types import (
@@ -133,13 +134,6 @@ def view(world: World) -> State:
         "last_move": world.last_move,
     }
     return State(**{name: read_only(array) for name, array in named.items()})
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written through."""
-    shown = array.view()
-    shown.flags.writeable = False
-    return shown
 
 
 def classify(fleet: Fleet) -> tuple[Int32, Int32, Int32, Int32]:

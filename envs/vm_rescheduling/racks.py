@@ -22,10 +22,10 @@ from fleetgym.envs.core.simulator import (
     Role,
     Simulator,
     StepResult,
+    read_only,
 )
 from fleetgym.envs.core.status import DONE, ILLEGAL, STALE
 from fleetgym.envs.core.workload import Workload
-from fleetgym.envs.vm_rescheduling.layout import read_only
 from fleetgym.envs.vm_rescheduling.scenario import VMReschedulingScenario
 from fleetgym.envs.vm_rescheduling.simulator import AGENT, VMReschedulingSimulator
 from fleetgym.envs.vm_rescheduling.types import (

@@ -9,10 +9,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import WorkloadError
-from fleetgym.envs.core.simulator import Actions, Observations, Role, Simulator, StepResult
+from fleetgym.envs.core.simulator import (
+    Actions,
+    Observations,
+    Role,
+    Simulator,
+    StepResult,
+    read_only,
+)
 from fleetgym.envs.core.workload import Workload
 from fleetgym.envs.vm_rescheduling import kernels
-from fleetgym.envs.vm_rescheduling.layout import Sizes, allocate, load, read_only, view
+from fleetgym.envs.vm_rescheduling.layout import Sizes, allocate, load, view
 from fleetgym.envs.vm_rescheduling.scenario import VMReschedulingScenario
 from fleetgym.envs.vm_rescheduling.types import (
     CURSOR,
