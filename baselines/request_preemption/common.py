@@ -37,8 +37,9 @@ FIELDS = (
     "max_num_seqs",
     "ttft_slo",  # ps
     "tbt_slo",  # ps
+    "timely_tokens",  # of prompts in one iteration that ends within the target between tokens
 )
-KV_BLOCKS, TOKEN_BUDGET, MAX_NUM_SEQS, TTFT_SLO, TBT_SLO = range(len(FIELDS))
+KV_BLOCKS, TOKEN_BUDGET, MAX_NUM_SEQS, TTFT_SLO, TBT_SLO, TIMELY_TOKENS = range(len(FIELDS))
 OWN = len(FIELDS)  # a rule's own parameters begin here
 KEYS = 3  # numbers at the end of a rule's memory for each slot of the instance asked: see `set_key`
 LEVEL, ORDER, OUTPUT_TOKENS = range(KEYS)

@@ -5,6 +5,7 @@ rules are handed over as pointers: whatever calls a rule is compiled once, for a
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -16,10 +17,12 @@ from fleetgym.baselines.request_preemption.common import FIELDS, KEYS, PS_PER_S
 from fleetgym.envs.core.errors import PolicyError
 from fleetgym.envs.core.jit import kernel
 from fleetgym.envs.core.view import View
+from fleetgym.envs.hardware import gpu
 from fleetgym.envs.request_preemption.layout import Actions
 from fleetgym.envs.request_preemption.scenario import RequestPreemptionScenario
 from fleetgym.envs.request_preemption.simulator import INSTANCE, ROUTER, SCHEDULER
 from fleetgym.envs.request_preemption.types import (
+    BLOCK,
     DISPATCH,
     FOCUS,
     KIND,
@@ -30,6 +33,9 @@ from fleetgym.envs.request_preemption.types import (
     State,
 )
 from fleetgym.envs.request_preemption.workloads import ServingWorkload
+
+TIMELY = 0.95  # of the target between tokens, since nobody knows a batch beforehand
+USUAL_CONTEXT = 500  # tokens of a request that decodes
 
 Rule = Callable[[State, int, Float64, Float64], int]
 Foresight = Callable[[ServingWorkload], Float64]
@@ -91,8 +97,26 @@ def parameters_of(scenario: RequestPreemptionScenario, own: Sequence[float] = ()
         "max_num_seqs": scenario.max_num_seqs,
         "ttft_slo": round(scenario.ttft_slo_s * PS_PER_S),
         "tbt_slo": round(scenario.tbt_slo_s * PS_PER_S),
+        "timely_tokens": timely_tokens(scenario),
     }
     return np.array([*(known[name] for name in FIELDS), *own], np.float64)
+
+
+@cache
+def timely_tokens(scenario: RequestPreemptionScenario) -> int:
+    """Tokens of a prompt that fit into `TIMELY` of the target between tokens; 0 if none do.
+
+    Beside them decode requests that fill half of the pool, of the usual size.
+    """
+    time = gpu.load(scenario.model, scenario.gpu, scenario.tp)
+    decode = [USUAL_CONTEXT] * max(1, scenario.kv_blocks * BLOCK // 2 // USUAL_CONTEXT)
+    target = TIMELY * scenario.tbt_slo_s / scenario.stack_overhead
+    fits = (
+        n
+        for n in range(scenario.token_budget, 0, -BLOCK)
+        if time.seconds([(0, n)], decode) <= target
+    )
+    return next(fits, 0)
 
 
 class KernelPolicy:

@@ -1,4 +1,4 @@
-"""The strongest cheap rule we know for requests served in time.
+"""The strongest cheap rule we know where tokens are hardly ever late.
 
 Requests fall into two classes. One can still meet its targets: it has its first token in time, or
 waits for it no longer than the target allows, and has no more late gaps than one in a hundred. The
@@ -53,7 +53,7 @@ def is_lost(slots: Int64, s: int, now: int, output: float, parameters: Float64) 
 
 
 @inner
-def _rank(state: State, b: int, i: int, parameters: Float64, memory: Float64) -> None:
+def rank(state: State, b: int, i: int, parameters: Float64, memory: Float64) -> None:
     """Those to be saved by size, then the lost by arrival."""
     slots, now = state.slots[b, i], state.scalars[b, CLOCK]
     for n in range(table_length(state.instances[b, i])):
@@ -68,6 +68,6 @@ def _rank(state: State, b: int, i: int, parameters: Float64, memory: Float64) ->
 @kernel
 def rule(state: State, b: int, parameters: Float64, memory: Float64) -> int:
     """Those that can be saved first, the smallest of them first."""
-    _rank(state, b, state.scalars[b, FOCUS], parameters, memory[b])
+    rank(state, b, state.scalars[b, FOCUS], parameters, memory[b])
     nobody_yields = LOST / SAVED
     return fitting(state, b, parameters, memory[b], int(parameters[RESERVE]), nobody_yields)

@@ -55,6 +55,7 @@ from fleetgym.envs.request_preemption.types import (
     OVER,
     PIN,
     PIN_SLOT,
+    PREEMPTED_NOW,
     PREFILLED,
     PRIORITY,
     PURE,
@@ -299,11 +300,12 @@ def _boundary(w: World, r: Rules, b: int, i: int, thinking: bool) -> bool:
 
 @inner
 def go(w: World, r: Rules, b: int, i: int, mode: int) -> None:
-    """Ends an instant: what runs goes on in a mode."""
+    """Ends an instant: what runs goes on in a mode, for one iteration if some were preempted."""
     registers = w.instances[b, i]
     registers[MODE], registers[DIRTY] = mode, 0
     if registers[RUNNING_N] > 0:
         start(w, r, b, i)
+        registers[FLAG] = registers[PREEMPTED_NOW] > 0
     elif registers[QUEUED_N] > 0 and is_idle(registers):
         registers[DIRTY] = 1  # all were preempted in this instant: they may come back in the next
 

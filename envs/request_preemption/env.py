@@ -50,8 +50,8 @@ class RequestPreemptionEnv(FleetEnv):
 
     A policy is asked when an instance has requests waiting and something has happened since its
     last iteration began (an arrival, a finish, the end of a copy, changed priorities), after an
-    iteration with a prefill, after `decision_iterations` iterations, when nothing runs, and
-    whenever blocks for the next iteration are lacking. Between decisions what runs goes on.
+    iteration with a prefill or one that a preemption led to, after `decision_iterations`
+    iterations, when nothing runs, and whenever blocks for the next iteration are lacking. Between decisions what runs goes on.
     While a policy thinks (`decision_latency`) so it does too, what lacks blocks stands still, and
     the action is applied at the next boundary of the instance asked.
 

@@ -138,6 +138,27 @@ def short(w: World, r: Rules, b: int, i: int, mode: int) -> bool:
 
 
 @inner
+def squares_of(k: int, c: int) -> int:
+    """What attention to a chunk of c tokens behind k costs."""
+    return (k + c) * (k + c) - k * k
+
+
+@inner
+def duration(r: Rules, tokens: int, prompt: int, squares: int, batch: int, context: int) -> int:
+    """How long an iteration takes, ps, that no copy slows.
+
+    ``tokens`` are all it computes, ``prompt`` those of prefills, ``squares`` their `squares_of`;
+    ``batch`` requests decode, over ``context`` tokens.
+    """
+    base = r.first[tokens]
+    if prompt > 0:
+        base += r.of[R_A0] + r.of[R_A1] * prompt + r.of[R_A2] * squares
+    if batch > 0:
+        base += r.of[R_D0] + r.of[R_D1] * batch + r.of[R_D2] * context
+    return int(base)
+
+
+@inner
 def start(w: World, r: Rules, b: int, i: int) -> None:
     """Begins an iteration in the mode in force; something runs, and blocks suffice."""
     slots, registers, run = w.slots[b, i], w.instances[b, i], w.slots[b, i, LISTS + RUN]
@@ -163,12 +184,8 @@ def start(w: World, r: Rules, b: int, i: int) -> None:
             finish_at = min(finish_at, w.slots[b, i, OUTPUT, s] - slots[GENERATED, s])
         else:
             prompt += c
-            squares += (k + c) * (k + c) - k * k
-    base = r.first[tokens]
-    if prompt > 0:
-        base += r.of[R_A0] + r.of[R_A1] * prompt + r.of[R_A2] * squares
-    if batch > 0:
-        base += r.of[R_D0] + r.of[R_D1] * batch + r.of[R_D2] * context
+            squares += squares_of(k, c)
+    base = duration(r, tokens, prompt, squares, batch, context)
     registers[PREFILLED] = prompt > 0
     registers[PURE] = batch == registers[RUNNING_N]
     registers[BATCH], registers[BASE], registers[PHASE] = scheduled, base, 0
@@ -209,18 +226,18 @@ def decode_on(w: World, r: Rules, b: int, i: int, limit: int) -> bool:
     )
     step, stop = r.of[R_D2] * batch, registers[STOP]
     spare = kv.obtainable(registers) - free
-    last, duration = registers[DONE_LAST], taxed(copying, r.of[R_TAX], base)
-    place, ended, busy, at_boundary = bin_of(r.edges, duration), 0, 0, False
+    last, took = registers[DONE_LAST], taxed(copying, r.of[R_TAX], base)
+    place, ended, busy, at_boundary = bin_of(r.edges, took), 0, 0, False
     while end <= limit:
         if done == 0:
             registers[DONE_FIRST] = end
         else:
-            while r.edges[place + 1] <= duration:
+            while r.edges[place + 1] <= took:
                 place += 1
             w.histograms[b, TBT, place] += batch
-            if duration > r.of[R_TBT_SLO]:
+            if took > r.of[R_TBT_SLO]:
                 late += 1
-                excess += duration - r.of[R_TBT_SLO]
+                excess += took - r.of[R_TBT_SLO]
         done += 1
         phase += 1
         ended += 1
@@ -239,9 +256,9 @@ def decode_on(w: World, r: Rules, b: int, i: int, limit: int) -> bool:
             spare = kv.obtainable(registers) - free
         free -= need
         base += step
-        duration = taxed(copying, r.of[R_TAX], base)
-        end += duration
-        busy += duration
+        took = taxed(copying, r.of[R_TAX], base)
+        end += took
+        busy += took
     registers[END], registers[BASE], registers[PHASE], registers[DONE] = end, base, phase, done
     registers[FREE], registers[DONE_LATE], registers[DONE_EXCESS] = free, late, excess
     registers[DONE_LAST] = last

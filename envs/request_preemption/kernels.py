@@ -18,7 +18,7 @@ from fleetgym.envs.request_preemption.dynamics import (
     next_update,
     run_on,
 )
-from fleetgym.envs.request_preemption.observe import observe
+from fleetgym.envs.request_preemption.observe import observe, observe_edit
 from fleetgym.envs.request_preemption.turns import look_again, note_aside
 from fleetgym.envs.request_preemption.types import (
     ARRIVED,
@@ -32,10 +32,12 @@ from fleetgym.envs.request_preemption.types import (
     FOCUS,
     GAP,
     ILLEGALS,
+    INSTANT,
     KIND,
     LATE_TBT,
     LATE_TTFT,
     MET_LEVEL,
+    MODES,
     NEVER,
     NEXT_ARRIVAL,
     NEXT_UPDATE,
@@ -45,7 +47,9 @@ from fleetgym.envs.request_preemption.types import (
     PS,
     R_DISTRIBUTED,
     R_MAX_STEPS,
+    R_SCORES,
     SCHEDULE,
+    SEEN,
     STEPS,
     STOP,
     TERM_FAIRNESS,
@@ -185,17 +189,38 @@ def drive(
         elif w.scalars[b, KIND] == OVER:
             v.reward[b, :] = 0.0
             continue
-        asked = _asked(w, r, b)
+        asked, focus = _asked(w, r, b), w.scalars[b, FOCUS]
+        clock, instant = w.scalars[b, CLOCK], w.instances[b, focus, INSTANT]
+        place, shown = _place(w, r, b, actions[b, 0]), -1
         if op == STEP:
+            shown = w.slots[b, focus, SEEN, place] if place >= 0 else -1
             for agent in range(v.status.shape[1]):
                 if agent != asked and not idle[b, agent]:
                     v.status[b, agent] = ILLEGAL
                     w.scalars[b, ILLEGALS] += 1
         v.status[b, asked] = _run(w, r, v, p, b, op, actions[b], duration[b])
-        if op != ELAPSE:
+        same = (
+            w.scalars[b, KIND] == SCHEDULE
+            and w.scalars[b, FOCUS] == focus
+            and w.scalars[b, CLOCK] == clock
+            and w.instances[b, focus, INSTANT] == instant
+        )
+        if shown >= 0 and same and v.status[b, asked] == DONE:
+            observe_edit(w, r, v, b, place, shown)
+        elif op != ELAPSE:
             observe(w, r, v, b)
         if op == BEGIN:
             v.reward[b, :] = 0.0
+
+
+@inner
+def _place(w: World, r: Rules, b: int, action: int) -> int:
+    """The place in the table of the request that an action starts or preempts, or -1."""
+    slots = w.slots.shape[3]
+    place = action - MODES
+    if w.scalars[b, KIND] != SCHEDULE or r.of[R_SCORES] or not 0 <= place < 2 * slots:
+        return -1
+    return int(place % slots)
 
 
 @kernel

@@ -3,13 +3,21 @@
 from fleetgym.envs.core.jit import inner
 from fleetgym.envs.request_preemption import blocks as kv
 from fleetgym.envs.request_preemption.edits import begins, may_change
-from fleetgym.envs.request_preemption.iteration import lacking
+from fleetgym.envs.request_preemption.iteration import (
+    compose,
+    decodes,
+    duration,
+    lacking,
+    squares_of,
+)
 from fleetgym.envs.request_preemption.queues import table_length, table_slot
 from fleetgym.envs.request_preemption.types import (
     ARRIVAL,
     ARRIVED,
     BASE,
     BLOCKS,
+    BUSY,
+    CHUNK,
     CLIENT,
     CLOCK,
     COMPUTED,
@@ -30,6 +38,7 @@ from fleetgym.envs.request_preemption.types import (
     LATE_SHARE,
     LEAVING,
     LISTS,
+    MIXED,
     MODE,
     MOVED_SLOT,
     PIN,
@@ -46,6 +55,7 @@ from fleetgym.envs.request_preemption.types import (
     R_LEVELS,
     R_MAX_NUM_SEQS,
     R_TBT_SLO,
+    R_TOKEN_BUDGET,
     R_TTFT_SLO,
     REBALANCE,
     RUN,
@@ -82,7 +92,7 @@ REQUEST_FEATURES = (
     "blocks_full",  # that it takes in the end if the prediction holds, / kv_blocks
     "age",  # since arrival, squashed at the TTFT target
     "slack",  # left of the target that counts now: 1/2 is none, 0 a whole target too late
-    "too_late",  # 1 where it cannot meet its targets any more
+    "too_late",  # 1 where it cannot meet its targets any more, if the prediction holds
     "late_gaps",  # late gaps, / those allowed and one
     "started",  # 1 once it has emitted a token
     "priority",  # level / levels
@@ -92,6 +102,8 @@ REQUEST_FEATURES = (
     "hit",  # cached share of its prompt
     "turn",  # squashed at 4
     "queue_place",  # place in the queue, squashed at 16
+    "late_left",  # late gaps that it may yet have, squashed at 1
+    "stall",  # of one queued: the next iteration with it, / twice the TBT target, at most 1
 )
 INSTANCE_FEATURES = (
     "free",  # blocks / kv_blocks
@@ -107,6 +119,7 @@ INSTANCE_FEATURES = (
     "moving",  # 1 while a request migrates from here
     "decode_first",
     "prefill_first",
+    "stall",  # the next iteration as things stand, / twice the TBT target, at most 1
 )
 ARRIVAL_FEATURES = (
     "present",
@@ -167,25 +180,48 @@ def _least_served(w: World, b: int) -> int:
 
 
 @inner
+def observe_edit(w: World, r: Rules, v: Shown, b: int, before: int, s: int) -> None:
+    """Brings an observation up to date after one edit of a running set, in the same instant.
+
+    The request in slot ``s`` stood at place ``before`` of the table; of the others, only what
+    compares them has changed. Where more may have (prefix cache, pins, clients), all is written.
+    """
+    i, count = w.scalars[b, FOCUS], w.instances.shape[1]
+    slots, registers = w.slots[b, i], w.instances[b, i]
+    out = v.requests[b, i if v.requests.shape[1] == count else 0]
+    length, after = table_length(registers), 0
+    while after < length and table_slot(slots, registers, after) != s:
+        after += 1
+    if after == length or w.clients.shape[2] > 1 or len(r.ttls) > 0 or kv.caches(w, r, b):
+        observe(w, r, v, b)
+        return
+    step = 1 if after > before else -1
+    for n in range(before, after, step):
+        for feature in range(out.shape[1]):
+            out[n, feature] = out[n + step, feature]
+    _request(r, slots, s, out[after], w.scalars[b, CLOCK])
+    plan, left = _plan(r, slots, registers)
+    for n in range(length):
+        _among(r, slots, registers, n, plan, left, out[n])
+    _instance(w, r, v, b, i)
+
+
+@inner
 def _requests(w: World, r: Rules, b: int, i: int, out: Float32, least: int) -> None:
-    slots = w.slots[b, i]
-    length, registers = table_length(w.instances[b, i]), w.instances[b, i]
-    now, fair, caches = w.scalars[b, CLOCK], w.clients[b, FAIR], kv.caches(w, r, b)
-    pool, levels = float(r.of[R_KV_BLOCKS]), r.of[R_LEVELS]
-    ttft, tbt = r.of[R_TTFT_SLO], r.of[R_TBT_SLO]
+    slots, registers, now = w.slots[b, i], w.instances[b, i], w.scalars[b, CLOCK]
+    length, fair, caches = table_length(registers), w.clients[b, FAIR], kv.caches(w, r, b)
+    plan, left = _plan(r, slots, registers)
     for n in range(out.shape[0]):
         row = out[n]
         if n < length:
             s = table_slot(slots, registers, n)
-            _request(slots, s, row, now, pool, ttft, tbt)
-            row[5] = slots[STATE, s] < LEAVING and may_change(slots, registers, s)
-            row[19] = slots[PRIORITY, s] / levels
+            _request(r, slots, s, row, now)
             row[20] = squash(fair[slots[CLIENT, s]] - least, 4096.0)
             row[23] = 0.0
             if caches and begins(slots, s):
                 kv.look_up(w, b, i, s)
                 row[23] = min(1.0, kv.after_hit(w, b, i, s)[0] / slots[PROMPT, s])
-            row[25] = squash(n - registers[RUNNING_N] + 1.0, 16.0) if row[2] + row[3] > 0 else 0.0
+            _among(r, slots, registers, n, plan, left, row)
         elif row[0] == 0:
             break
         else:
@@ -193,10 +229,62 @@ def _requests(w: World, r: Rules, b: int, i: int, out: Float32, least: int) -> N
 
 
 @inner
-def _request(
-    slots: Int64, s: int, row: Float32, now: int, pool: float, ttft: int, tbt: int
+def _among(
+    r: Rules,
+    slots: Int64,
+    registers: Int64,
+    n: int,
+    plan: tuple[int, int, int, int, int],
+    left: int,
+    row: Float32,
 ) -> None:
-    """What a row shows of a request alone; targets are in ps."""
+    """What the n-th row of the table shows that depends on the other requests and their edits."""
+    s = table_slot(slots, registers, n)
+    row[5] = slots[STATE, s] < LEAVING and may_change(slots, registers, s)
+    row[25] = row[27] = 0.0
+    if row[2] + row[3] > 0:
+        row[25] = squash(n - registers[RUNNING_N] + 1.0, 16.0)
+        if row[9] > 0:
+            chunk = min(left, lacking(slots, s))
+            row[27] = _stall(r, plan, chunk, squares_of(slots[COMPUTED, s], chunk))
+
+
+@inner
+def _plan(r: Rules, slots: Int64, registers: Int64) -> tuple[tuple[int, int, int, int, int], int]:
+    """What the next mixed iteration holds, as `duration` takes it, and the token budget left.
+
+    While one is under way, the next is not known: no budget is left of it.
+    """
+    tokens = prompt = squares = batch = context = left = 0
+    if not registers[BUSY]:
+        _, left = compose(slots, registers, r.of[R_TOKEN_BUDGET], MIXED)
+        for n in range(registers[RUNNING_N]):
+            s = slots[LISTS + RUN, n]
+            c, k = slots[CHUNK, s], slots[COMPUTED, s]
+            tokens += c
+            if decodes(slots, s):
+                batch += c
+                context += c * (k + 1)
+            else:
+                prompt += c
+                squares += squares_of(k, c)
+    return (tokens, prompt, squares, batch, context), left
+
+
+@inner
+def _stall(r: Rules, plan: tuple[int, int, int, int, int], chunk: int, squares: int) -> float:
+    """How long the next iteration takes with a chunk more, as it is shown."""
+    tokens, prompt, before, batch, context = plan
+    if tokens + chunk == 0:
+        return 0.0
+    time = duration(r, tokens + chunk, prompt + chunk, before + squares, batch, context)
+    return min(1.0, time / (2.0 * r.of[R_TBT_SLO]))
+
+
+@inner
+def _request(r: Rules, slots: Int64, s: int, row: Float32, now: int) -> None:
+    """What a row shows of a request alone."""
+    of_pool, ttft, tbt = 1.0 / r.of[R_KV_BLOCKS], r.of[R_TTFT_SLO], r.of[R_TBT_SLO]
     state, lack = slots[STATE, s], lacking(slots, s)
     k, g, p, held = slots[COMPUTED, s], slots[GENERATED, s], slots[PROMPT, s], slots[BLOCKS, s]
     paused = slots[WAKE, s] >= 0
@@ -204,22 +292,25 @@ def _request(
     row[3], row[4] = state == SWAPPED, state >= LEAVING
     row[6], row[7] = squash(p, 1024.0), squash(k, 1024.0)
     row[8], row[9] = squash(g, 256.0), 0.0 if paused else squash(lack, 512.0)
-    row[10] = held / pool
-    row[11] = 0.0 if paused else min(1.0, max(0, kv.blocks_of(k + lack) - held) / pool)
+    row[10] = held * of_pool
+    row[11] = 0.0 if paused else min(1.0, max(0, kv.blocks_of(k + lack) - held) * of_pool)
     left = max(1, slots[PREDICTED, s] - g) if slots[PREDICTED, s] > 0 and not paused else 0
     row[12] = squash(left, 256.0)
-    row[13] = min(1.0, kv.blocks_of(p + g + max(0, left - 1)) / pool)
+    row[13] = min(1.0, kv.blocks_of(p + g + max(0, left - 1)) * of_pool)
     started = slots[FIRST, s] >= 0
     row[14] = squash(now - slots[ARRIVAL, s], float(ttft))
     target = float(tbt if started else ttft)
     due = (slots[LAST, s] if started else slots[ARRIVAL, s]) + target
     row[15] = min(1.0, max(0.0, 0.5 + 0.5 * (due - now) / target))
     first = slots[FIRST, s] if started else now
-    row[16] = first - slots[ARRIVAL, s] > ttft
-    row[17] = min(1.0, slots[LATE, s] / (max(slots[PREDICTED, s], g) // LATE_SHARE + 1.0))
+    allowed, late = max(slots[PREDICTED, s], g) // LATE_SHARE, slots[LATE, s]
+    row[16] = first - slots[ARRIVAL, s] > ttft or late > allowed
+    row[17] = min(1.0, late / (allowed + 1.0))
     row[18] = started
+    row[19] = slots[PRIORITY, s] / r.of[R_LEVELS]
     row[21], row[22] = squash(slots[SERVED, s], 1024.0), squash(slots[PREEMPTED, s], 2.0)
     row[24] = squash(slots[TURN, s], 4.0)
+    row[26] = squash(allowed - late, 1.0)
 
 
 @inner
@@ -244,6 +335,7 @@ def _instance(w: World, r: Rules, v: Shown, b: int, i: int) -> None:
     out[9] = squash(registers[COPIES], 4.0)
     out[10] = registers[MOVED_SLOT] >= 0
     out[11], out[12] = registers[MODE] == 1, registers[MODE] == 2
+    out[13] = _stall(r, _plan(r, slots, registers)[0], 0, 0)
 
 
 @inner

@@ -24,7 +24,7 @@ class Engine(Instance):
         super().__init__(world.scenario, world.table, world.hash_tokens)
         self.world = world
         self.mode = MIXED
-        self.flag = self.look = self.deciding = self.had_prefill = False
+        self.flag = self.look = self.deciding = self.had_prefill = self.preempted = False
         self.changed = []  # requests that changed state in this instant
         self.scheduled, self.end = [], None  # the iteration in progress
         self.iterations = self.decided_at = self.updates = 0
@@ -93,6 +93,8 @@ class Engine(Instance):
         self.mode, self.changed, self.deciding = mode, [], False
         self.decided_at = self.iterations
         self.carry_on()
+        self.flag = self.preempted and bool(self.running)
+        self.preempted = False
         if self.queue and not self.running and not self.in_flight():
             self.look = True  # all were preempted in this instant
 
@@ -115,6 +117,7 @@ class Engine(Instance):
 
     def preempt(self, r, chosen_swap):
         self.world.sums["preemptions"] += 1
+        self.preempted = True
         swapped = self.swaps(r, chosen_swap) and self.host_takes(r)
         self.running.remove(r)
         if swapped:
