@@ -1,12 +1,15 @@
 """Training configurations: TOML files read into frozen dataclasses."""
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fleetgym.envs.core.errors import ScenarioError
 from fleetgym.envs.core.tables import from_table
+
+Report = Callable[[str, int, int], None]  # what, how far, of how much
 
 
 @dataclass(frozen=True)
@@ -62,23 +65,87 @@ class Imitation:
 
 
 @dataclass(frozen=True)
-class Cloning:
-    """A phase of learning to act as a rule does, in the states the rule meets.
+class Batch:
+    """Worlds of one kind that are stepped together.
 
     Attributes:
-        scenario, overrides, worlds: what the rule plays.
-        expert: name of the rule.
-        steps: actions of every world.
-        every: steps of all worlds that make a batch.
-        learning_rate: at the start; it falls to a tenth.
+        scenario: name of a scenario.
+        overrides: its fields to replace.
+        worlds: how many.
     """
 
     scenario: str
     overrides: dict[str, Any] = field(default_factory=dict)
     worlds: int = 32
-    expert: str = "sjf-full-fit"
-    steps: int = 2_000
-    every: int = 8
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """A phase of learning what following each of some rules would bring.
+
+    Attributes:
+        batches: worlds that are played and copied.
+        steps: of ``hold_s``, of every world.
+        hold_s: seconds for which a rule is followed.
+        horizon_s: seconds after which what it brought is judged.
+        random: share of choices made at random.
+        kept: states of the past that are learnt from.
+        updates: batches of ``batch_size`` states learnt from at each step.
+        learning_rate: at the start; it falls to a tenth.
+    """
+
+    batches: tuple[Batch, ...]
+    steps: int = 1_000
+    hold_s: float = 1.0
+    horizon_s: float = 12.0
+    random: float = 0.1
+    kept: int = 60_000
+    updates: int = 2
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Workloads of one kind, from whose routing next uses are learnt: a scenario and its fields."""
+
+    scenario: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Forecasting:
+    """A phase of learning which experts are asked for soon.
+
+    Attributes:
+        courses: what is drawn, one workload of each at a time.
+        series: so many times.
+        discount: of a use by each step that it lies further ahead.
+        events: of each course that make a batch.
+        learning_rate: at the start; it falls to a tenth.
+    """
+
+    courses: tuple[Routed, ...]
+    series: int = 200
+    discount: float = 0.7
+    events: int = 256
+    learning_rate: float = 2e-3
+
+
+@dataclass(frozen=True)
+class LoadForecasting:
+    """A phase of learning what the next window's expert loads are.
+
+    Attributes:
+        batches: workloads of each kind.
+        passes: over all layers of all their windows.
+        layers: that make a batch.
+        learning_rate: at the start; it falls to a fiftieth by a cosine.
+    """
+
+    batches: tuple[Batch, ...]
+    passes: int = 12
+    layers: int = 64
     learning_rate: float = 2e-3
 
 
@@ -87,20 +154,21 @@ class PPO:
     """A phase of MaskablePPO (sb3-contrib), from what was learnt before.
 
     Attributes:
-        scenario, overrides, worlds: what is learnt on.
+        batches: what is learnt on, side by side; all have the same spaces.
         total_steps: of the environment, over all worlds.
         rollout_steps: per world between updates.
         fresh: rollouts after which all worlds begin fresh episodes and a checkpoint is left; at 1
             a rollout should hold whole ones (of VM rescheduling: 2 mnl steps each).
         batch_size, epochs, learning_rate, clip, gamma, gae_lambda, entropy, target_kl: of PPO.
+        critic_rollouts: rollouts at the beginning from which the critic alone learns.
+        value_weight: of the squared error of values: where returns are in the hundreds it
+            has to be small, or clipped gradients leave the actor nothing.
         horizon_s: seconds of simulated time over which rewards fall to 1 / e; 0: gamma counts, for
             each action.
         measure: metric that the curve shows, at the end of episodes.
     """
 
-    scenario: str = "small"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    worlds: int = 32
+    batches: tuple[Batch, ...]
     total_steps: int = 10_000
     rollout_steps: int = 64
     fresh: int = 1
@@ -112,6 +180,8 @@ class PPO:
     gae_lambda: float = 0.95
     entropy: float = 0.001
     target_kl: float = 0.03
+    critic_rollouts: int = 0
+    value_weight: float = 0.5
     horizon_s: float = 0.0
     measure: str = "objective"
 
@@ -127,7 +197,9 @@ class TrainConfig:
         width: hidden width of the network.
         validation: training workloads that no lesson touches, on which the curve is drawn.
         imitation: of a planner, comes first; or
-        cloning: of rules, phases in turn.
+        lookahead: at what rules would bring, phases in turn; or
+        forecasting: of next uses, phases in turn; or
+        loads: forecast of experts, phases in turn.
         ppo: phases that follow, in turn.
     """
 
@@ -137,7 +209,9 @@ class TrainConfig:
     width: int = 32
     validation: int = 16
     imitation: Imitation = field(default_factory=Imitation)
-    cloning: tuple[Cloning, ...] = ()
+    lookahead: tuple[Lookahead, ...] = ()
+    forecasting: tuple[Forecasting, ...] = ()
+    loads: tuple[LoadForecasting, ...] = ()
     ppo: tuple[PPO, ...] = ()
 
 

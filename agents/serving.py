@@ -1,4 +1,4 @@
-"""The shipped request network as a policy: the likeliest legal action, all worlds at once."""
+"""The serving agent: a network that chooses among rules; the likeliest action of all worlds."""
 
 from typing import Literal, cast
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fleetgym.agents.advisors import Advisors
 from fleetgym.agents.networks.requests import RequestNet, RequestTables
 from fleetgym.envs.core.errors import PolicyError
 from fleetgym.envs.core.view import View
@@ -14,22 +15,21 @@ from fleetgym.envs.request_preemption.scenario import RequestPreemptionScenario
 from fleetgym.envs.request_preemption.simulator import SCHEDULER
 from fleetgym.envs.request_preemption.types import MODES
 
-FORBIDDEN = -1e9  # logit
 
-
-def look(view: View, worlds: NDArray[np.int64]) -> tuple[RequestTables, torch.Tensor]:
-    """Tables ``(M, ...)`` and legal actions ``(M, n)`` of M worlds of one instance each."""
+def look(view: View, worlds: NDArray[np.int64], advisors: Advisors) -> RequestTables:
+    """Tables ``(M, ...)`` of M worlds of one instance each, with what rules advise in them."""
     shown = view.observation()[SCHEDULER]
-    seen = RequestTables(
+    return RequestTables(
         torch.from_numpy(shown["requests"][worlds, 0]),
         torch.from_numpy(shown["instances"][worlds, 0, 0]),
         torch.from_numpy(shown["world"][worlds, 0]),
+        torch.from_numpy(advisors.advise(view)[worlds]),
+        torch.from_numpy(advisors.costs(view)[worlds]),
     )
-    return seen, torch.from_numpy(shown["action_mask"][worlds, 0] != 0)
 
 
 class RequestAgent:
-    """Edits the running set of one instance by a network; greedy.
+    """Edits the running set of one instance as the rule does that a network chooses; greedy.
 
     Args:
         name: of the policy.
@@ -39,10 +39,10 @@ class RequestAgent:
     information: Literal["online", "clairvoyant"] = "online"
 
     def __init__(self, name: str, network: RequestNet) -> None:
-        self.name, self._network = name, network
+        self.name, self._network, self._advisors = name, network, Advisors()
 
     def reset(self, view: View, worlds: NDArray[np.int64]) -> None:
-        """Keeps nothing.
+        """The rules begin anew.
 
         Raises:
             PolicyError: the scenario asks for other actions than edits of one running set.
@@ -57,6 +57,7 @@ class RequestAgent:
             )
         if SCHEDULER not in view.roles:
             raise PolicyError(f"policy {self.name!r} plays control='central'")
+        self._advisors.reset(view, worlds)
 
     def act(self, view: View) -> dict[str, NDArray[np.int64]]:
         """The likeliest legal action; the network is asked where there are several."""
@@ -64,8 +65,7 @@ class RequestAgent:
         action: NDArray[np.int64] = mask.argmax(1)
         several = np.flatnonzero(mask.sum(1) > 1)
         if len(several):
-            seen, legal = look(view, several)
             with torch.inference_mode():
-                logits = self._network(seen)[0].masked_fill(~legal, FORBIDDEN)
+                logits = self._network.logits(look(view, several, self._advisors))
             action[several] = logits.argmax(1).numpy()
         return {SCHEDULER: action[:, None]}

@@ -17,8 +17,24 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
     weights = PRETRAINED / f"{family.folder.replace('_', '-')}.safetensors"
     if not weights.exists():
         return {}
+    if family.folder == "expert_cache":
+        return {
+            "agent": Baseline(
+                "agent",
+                "shipped network, greedy: keeps what it holds to be asked for soonest",
+                partial(_caching, weights, "agent", False),
+            ),
+            "agent-thrifty": Baseline(
+                "agent-thrifty",
+                "shipped network, greedy: the same, and weighs what a copy over PCIe costs",
+                partial(_caching, weights, "agent-thrifty", True),
+            ),
+        }
+    if family.folder == "expert_placement":
+        summary = "shipped network, greedy: samples of its forecast, searched in a style it chooses"
+        return {"agent": Baseline("agent", summary, partial(_placing, weights))}
     if family.folder == "request_preemption":
-        summary = "shipped network, greedy: who runs and who waits"
+        summary = "shipped network, greedy: which rule to follow"
         return {"agent": Baseline("agent", summary, partial(_serving, weights))}
     agents = [
         Baseline(
@@ -59,6 +75,24 @@ def _serving(weights: Path, seconds: float, seed: int) -> Policy:
         from fleetgym.agents.serving import RequestAgent
         from fleetgym.agents.weights import load_network
     return RequestAgent("agent", load_network(weights, RequestNet))
+
+
+def _caching(weights: Path, name: str, thrifty: bool, seconds: float, seed: int) -> Policy:
+    """Greedy: without a budget, and without draws."""
+    with _needing_torch(name):
+        from fleetgym.agents.caching import CacheAgent
+        from fleetgym.agents.networks.cache import CacheNet
+        from fleetgym.agents.weights import load_network
+    return CacheAgent(name, load_network(weights, CacheNet), thrifty)
+
+
+def _placing(weights: Path, seconds: float, seed: int) -> Policy:
+    """Greedy: without a budget, and without draws."""
+    with _needing_torch("agent"):
+        from fleetgym.agents.networks.experts import ExpertNet
+        from fleetgym.agents.placement import PlacementAgent
+        from fleetgym.agents.weights import load_network
+    return PlacementAgent("agent", load_network(weights, ExpertNet))
 
 
 @contextmanager

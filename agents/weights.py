@@ -8,13 +8,20 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from fleetgym.agents.networks.cache import CacheNet
+from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.networks.fleet import FleetNet
 from fleetgym.agents.networks.requests import RequestNet
 from fleetgym.envs.core.errors import PolicyError
 
-Network = FleetNet | RequestNet
-Kind = TypeVar("Kind", FleetNet, RequestNet)
-NETWORKS: dict[str, type[Network]] = {"FleetNet": FleetNet, "RequestNet": RequestNet}
+Network = FleetNet | RequestNet | CacheNet | ExpertNet
+Kind = TypeVar("Kind", FleetNet, RequestNet, CacheNet, ExpertNet)
+NETWORKS: dict[str, type[Network]] = {
+    "FleetNet": FleetNet,
+    "RequestNet": RequestNet,
+    "CacheNet": CacheNet,
+    "ExpertNet": ExpertNet,
+}
 
 
 def save_weights(network: Network, path: Path, about: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from fleetgym.envs.core.errors import PolicyError
@@ -38,7 +39,10 @@ class Policy(Protocol):
 
 
 class RandomLegal:
-    """Uniform over the legal actions; of a pair, over VMs first, then over its targets."""
+    """Uniform over the legal actions; of a pair, over VMs first, then over its targets.
+
+    Where an action is an array of numbers (scores, forecasts), each is drawn from its range.
+    """
 
     name = "random"
     information: Literal["online", "clairvoyant"] = "online"
@@ -51,10 +55,17 @@ class RandomLegal:
 
     def act(self, view: View) -> dict[str, NDArray[np.int64]]:
         """One draw for each agent of each world."""
-        return {
-            role: np.argmax(self._rng.random(mask.shape) * mask, axis=-1)
-            for role, mask in view.action_mask().items()
-        }
+        return {role: self._drawn(view, role, mask) for role, mask in view.action_mask().items()}
+
+    def _drawn(self, view: View, role: str, mask: NDArray[np.int8]) -> NDArray[np.int64]:
+        space = view.roles[role].action_space
+        if isinstance(space, spaces.Box):
+            shape = (*mask.shape[:2], *space.shape)
+            return self._rng.integers(space.low, space.high, shape, dtype=np.int64, endpoint=True)
+        if isinstance(space, spaces.MultiDiscrete) and mask.shape[2] < space.nvec.sum():
+            return self._rng.integers(space.nvec, size=(*mask.shape[:2], *space.shape))
+        drawn: NDArray[np.int64] = np.argmax(self._rng.random(mask.shape) * mask, axis=-1)
+        return drawn
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleetgym._version import __version__
 from fleetgym.agents.config import TrainConfig, load_config
-from fleetgym.agents.rllib.config import ClusterConfig, load_cluster_config
+from fleetgym.agents.rllib.config import ClusterConfig, LayersConfig, load_cluster_config
 from fleetgym.envs.core.errors import MissingExtraError, ScenarioError
 
 Report = Callable[[str, int, int], None]
@@ -36,7 +36,9 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
     try:
         import torch
 
-        from fleetgym.agents.cloning import Cloner
+        from fleetgym.agents.forecasting import Forecaster
+        from fleetgym.agents.load_forecasts import LoadForecaster
+        from fleetgym.agents.lookahead import Improver
         from fleetgym.agents.sb3.ppo import improve
         from fleetgym.agents.teaching import Teacher
         from fleetgym.agents.weights import Network, save_weights
@@ -46,29 +48,43 @@ def train(config: Path, folder: Path, *, resume: bool, report: Report) -> Path:
         ) from error
     torch.set_num_threads(1)
     _note(settings, folder, resume=resume)
-    first = Cloner if settings.cloning else Teacher
-    teacher = first(settings, folder, report)
-    network: Network = teacher.run()
+    first: Improver | Forecaster | LoadForecaster | Teacher
+    if settings.lookahead:
+        first = Improver(settings, folder, report)
+    elif settings.forecasting:
+        first = Forecaster(settings, folder, report)
+    elif settings.loads:
+        first = LoadForecaster(settings, folder, report)
+    else:
+        first = Teacher(settings, folder, report)
+    network: Network = first.run()
     for phase in range(len(settings.ppo)):
-        network = improve(settings, phase, network, folder, report, teacher.curve)
+        network = improve(settings, phase, network, folder, report, first.curve)
     weights = folder / f"{settings.name}.safetensors"
-    about = {"version": __version__, "config": asdict(settings), "curve": teacher.curve}
+    about = {"version": __version__, "config": asdict(settings), "curve": first.curve}
     save_weights(network, weights, about)
     return weights
 
 
-def _train_cluster(config: ClusterConfig, folder: Path, *, resume: bool, report: Report) -> Path:
+def _train_cluster(
+    config: ClusterConfig | LayersConfig, folder: Path, *, resume: bool, report: Report
+) -> Path:
     try:
         from fleetgym.agents.rllib.train import train_cluster
+        from fleetgym.agents.rllib.train_layers import train_layers
     except ImportError as error:
         raise MissingExtraError(
-            f"training a cluster needs {error.name}: pip install fleetgym[rllib,multi,sb3]"
+            f"training with RLlib needs {error.name}: pip install fleetgym[rllib,multi,sb3]"
         ) from error
     _note(config, folder, resume=resume)
+    if isinstance(config, LayersConfig):
+        return train_layers(config, folder, report)
     return train_cluster(config, folder, report)
 
 
-def _note(settings: TrainConfig | ClusterConfig, folder: Path, *, resume: bool) -> None:
+def _note(
+    settings: TrainConfig | ClusterConfig | LayersConfig, folder: Path, *, resume: bool
+) -> None:
     """Makes the folder of a run, and writes its resolved configuration there."""
     resolved = json.dumps({"version": __version__, **asdict(settings)}, indent=2) + "\n"
     noted = folder / "config.json"

@@ -1,14 +1,16 @@
-"""The configuration of a run that trains a serving cluster with RLlib."""
+"""Configurations of runs with RLlib: a serving cluster, and the layers of an expert placement."""
 
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetgym.agents.config import Batch, LoadForecasting
 from fleetgym.envs.core.errors import ScenarioError
 from fleetgym.envs.core.tables import from_table
 
-TRAINER = "rllib"  # what such a configuration says in its field ``trainer``
+TRAINER = "rllib"  # what a cluster's configuration says in its field ``trainer``
+LAYERS = "rllib-layers"  # what that of a placement's layers says
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,35 @@ class ClusterConfig:
     ppo: ClusterPPO = field(default_factory=ClusterPPO)
 
 
-def load_cluster_config(path: Path) -> ClusterConfig | None:
-    """Reads the configuration of a cluster; None where a file is for another trainer.
+@dataclass(frozen=True)
+class LayersConfig:
+    """One training run of the agents of an expert placement's layers.
+
+    Attributes:
+        name: of the run and of the weights.
+        trainer: "rllib-layers".
+        id: environment.
+        batches: what is learnt on, one kind after the other; all have the same spaces.
+        loads: forecasts that are learnt first.
+        seed: of everything random.
+        width: hidden width of the network.
+        validation: training workloads that no forecast is learnt from, for the curve.
+        ppo: of the algorithm.
+    """
+
+    name: str
+    trainer: str
+    id: str
+    batches: tuple[Batch, ...]
+    loads: tuple[LoadForecasting, ...]
+    seed: int = 0
+    width: int = 32
+    validation: int = 8
+    ppo: ClusterPPO = field(default_factory=ClusterPPO)
+
+
+def load_cluster_config(path: Path) -> ClusterConfig | LayersConfig | None:
+    """Reads a configuration of RLlib's; None where a file is for another trainer.
 
     Raises:
         ScenarioError: the file is not TOML, or a field is unknown, missing or mistyped.
@@ -76,6 +105,8 @@ def load_cluster_config(path: Path) -> ClusterConfig | None:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ScenarioError(f"{path}: {error}") from error
+    if table.get("trainer") == LAYERS:
+        return from_table(LayersConfig, table, str(path))
     if table.get("trainer") != TRAINER:
         return None
     return from_table(ClusterConfig, table, str(path))

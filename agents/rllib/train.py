@@ -5,19 +5,14 @@ Adam moments for each network, with how far the run has come.
 """
 
 import json
-import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
-import torch
-from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
@@ -26,6 +21,7 @@ from fleetgym.agents.rllib.config import ClusterConfig
 from fleetgym.agents.rllib.env import ServingEnv
 from fleetgym.agents.rllib.modules import ServingModule
 from fleetgym.agents.rllib.policy import ClusterPolicy, shape_of
+from fleetgym.agents.rllib.session import HomelessPPO, ray_session
 from fleetgym.agents.rllib.weights import ClusterNet, save_cluster
 from fleetgym.envs.core.errors import PolicyError, ScenarioError
 from fleetgym.envs.core.registration import family_of
@@ -36,13 +32,6 @@ Report = Callable[[str, int, int], None]
 ROLES = ("router", "instance")
 CURVE = ("slo_attainment", "goodput_rps", "ttft_p50_s", "ttft_p99_s", "e2e_mean_s", "preemptions")
 LAST_SEED = 2**31  # validation workloads have the seeds below
-
-
-class HomelessPPO(PPO):  # type: ignore[misc]
-    """PPO that writes nothing into the home folder."""
-
-    def _setup_logdir(self) -> None:
-        self._logdir = tempfile.mkdtemp(prefix="fleetgym-rllib-")
 
 
 def train_cluster(config: ClusterConfig, folder: Path, report: Report) -> Path:
@@ -59,24 +48,8 @@ def train_cluster(config: ClusterConfig, folder: Path, report: Report) -> Path:
     Raises:
         ScenarioError: the scenario is no cluster under single edits.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    torch.set_num_threads(1)
-    started_here = not ray.is_initialized()
-    with tempfile.TemporaryDirectory(prefix="fleetgym-ray-") as scratch:
-        if started_here:
-            ray.init(
-                num_cpus=1 + config.ppo.runners,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=scratch,
-            )
-        try:
-            return _Run(config, folder, report).run()
-        finally:
-            if started_here:
-                ray.shutdown()
+    with ray_session(config.ppo.runners):
+        return _Run(config, folder, report).run()
 
 
 class _Run:

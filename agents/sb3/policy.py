@@ -9,6 +9,8 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
+from fleetgym.agents.networks.cache import CacheNet, CacheTables
+from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.networks.fleet import FleetNet, Observation
 from fleetgym.agents.networks.requests import RequestNet, RequestTables
 from fleetgym.envs.vm_rescheduling.types import VM_CHOSEN
@@ -17,7 +19,7 @@ from fleetgym.envs.vm_rescheduling.types import VM_CHOSEN
 class TablePolicy(MaskableActorCriticPolicy):
     """Actor and critic in one network; the observation's tables go to it as they are."""
 
-    network: FleetNet | RequestNet
+    network: FleetNet | RequestNet | CacheNet | ExpertNet
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class TablePolicy(MaskableActorCriticPolicy):
         self.network = self._make()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr_schedule(1))
 
-    def _make(self) -> FleetNet | RequestNet:
+    def _make(self) -> FleetNet | RequestNet | CacheNet | ExpertNet:
         raise NotImplementedError
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
@@ -109,12 +111,51 @@ class RequestPolicy(TablePolicy):
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert isinstance(obs, dict)
-        seen = RequestTables(obs["requests"], obs["instances"][:, 0], obs["world"])
+        seen = RequestTables(
+            obs["requests"], obs["instances"][:, 0], obs["world"], obs["advice"].long(), obs["cost"]
+        )
         logits, values = self.network(seen)
         return logits, values.unsqueeze(1)
+
+
+class CachePolicy(TablePolicy):
+    """A `CacheNet`: which candidate is left out of the cache."""
+
+    network: CacheNet
+
+    def _make(self) -> CacheNet:
+        return CacheNet(self._width)
+
+    def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        assert isinstance(obs, dict)
+        seen = CacheTables(
+            obs["candidates"], obs["routing"], obs["progress"], obs["action_mask"].float()
+        )
+        logits, values = self.network(seen)
+        return logits, values.unsqueeze(1)
+
+
+class LayerPolicy(TablePolicy):
+    """An `ExpertNet`, shared by the layers: a style of each."""
+
+    network: ExpertNet
+
+    def _make(self) -> ExpertNet:
+        return ExpertNet(self._width)
+
+    def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        assert isinstance(obs, dict)
+        count, layers = obs["layers"].shape[:2]
+        progress = obs["progress"].repeat_interleave(layers, 0)
+        logits, values = self.network.decide(
+            obs["experts"].flatten(0, 1), obs["layers"].flatten(0, 1), progress
+        )
+        return logits.reshape(count, -1), values.reshape(count, -1).mean(1, keepdim=True)
 
 
 POLICIES: dict[str, type[TablePolicy]] = {
     "vm_rescheduling": FleetPolicy,
     "request_preemption": RequestPolicy,
+    "expert_cache": CachePolicy,
+    "expert_placement": LayerPolicy,
 }

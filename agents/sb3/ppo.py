@@ -1,4 +1,4 @@
-"""Learning by MaskablePPO (sb3-contrib) from a network that imitation has taught.
+"""Learning by MaskablePPO (sb3-contrib), from a fresh network or one that imitation has taught.
 
 Every so many rollouts (``PPO.fresh``) all worlds begin fresh episodes, whose seeds and all other
 draws follow from the number of steps so far: a run that was killed goes on from there as if nothing
@@ -16,14 +16,21 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
 from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
-from fleetgym.agents.config import PPO, TrainConfig
+from fleetgym.agents.config import PPO, Batch, TrainConfig
+from fleetgym.agents.networks.experts import ExpertNet
+from fleetgym.agents.sb3.advised import AdvisedVecEnv
+from fleetgym.agents.sb3.joined import JoinedVecEnv
 from fleetgym.agents.sb3.policy import POLICIES, TablePolicy
+from fleetgym.agents.sb3.styled import StyledVecEnv
 from fleetgym.agents.sb3.timed_buffer import TimedRolloutBuffer
 from fleetgym.agents.sb3.vec_env import FleetVecEnv
+from fleetgym.agents.sb3.watched import WatchedVecEnv
 from fleetgym.agents.weights import Network
 from fleetgym.envs.core.registration import family_of
+from fleetgym.envs.core.vector import FleetVectorEnv
 
 Report = Callable[[str, int, int], None]
+CRITIC = ("network.critic.", "network.value.")  # parameters of the value alone
 Curve = list[dict[str, str | float]]
 
 
@@ -38,6 +45,7 @@ class Rollouts(BaseCallback):
         super().__init__()
         self.checkpoint, self.seed, self.report = checkpoint, seed, report
         self.measure, self.total, self.fresh = ppo.measure, ppo.total_steps, ppo.fresh
+        self.critic_rollouts = ppo.critic_rollouts
         self.curve = curve
         self.ended: list[float] = []
 
@@ -51,6 +59,9 @@ class Rollouts(BaseCallback):
             text = f"{name}: {self.measure} {mean:.4f} at the end of episodes"
             self.ended.clear()
         self.report(text, model.num_timesteps, self.total)
+        actor_learns = model.num_timesteps >= self.critic_rollouts * model.n_steps * model.n_envs
+        for name, parameter in model.policy.named_parameters():
+            parameter.requires_grad_(actor_learns or name.startswith(CRITIC))
         if model.num_timesteps % (self.fresh * model.n_steps * model.n_envs) == 0:
             self._begin()
 
@@ -100,7 +111,7 @@ def improve(
         curve: to which the means of rollouts are added.
     """
     ppo = config.ppo[phase]
-    model = _model(config, ppo)
+    model = _model(config, ppo, network)
     policy = model.policy
     assert isinstance(policy, TablePolicy)
     policy.network.load_state_dict(network.state_dict())
@@ -121,20 +132,13 @@ def improve(
     return network.eval()
 
 
-def _model(config: TrainConfig, ppo: PPO) -> MaskablePPO:
-    """MaskablePPO over a batch of the phase's worlds, with a fresh network."""
+def _model(config: TrainConfig, ppo: PPO, network: Network) -> MaskablePPO:
+    """MaskablePPO over all batches of the phase, with a fresh network."""
     family = family_of(config.id)
-    env = FleetVecEnv(
-        family.load(family.vector_env)(
-            ppo.worlds,
-            ppo.scenario,
-            autoreset_mode="SameStep",
-            **{**ppo.overrides, "split": "train"},
-        )
-    )
+    env = JoinedVecEnv([part for batch in ppo.batches for part in _parts(config, batch, network)])
     timed: dict[str, Any] = {}
     if ppo.horizon_s > 0:
-        kwargs = {"clock": env.env.simulator.now, "horizon_s": ppo.horizon_s}
+        kwargs = {"clock": env.now, "horizon_s": ppo.horizon_s}
         timed = {"rollout_buffer_class": TimedRolloutBuffer, "rollout_buffer_kwargs": kwargs}
     return MaskablePPO(
         POLICIES[family.folder],
@@ -147,9 +151,35 @@ def _model(config: TrainConfig, ppo: PPO) -> MaskablePPO:
         gae_lambda=ppo.gae_lambda,
         clip_range=ppo.clip,
         ent_coef=ppo.entropy,
+        vf_coef=ppo.value_weight,
         target_kl=ppo.target_kl,
         policy_kwargs={"width": config.width},
         seed=config.seed,
         device="cpu",
         **timed,
     )
+
+
+def _parts(config: TrainConfig, batch: Batch, network: Network) -> list[FleetVecEnv]:
+    """The batch as one part; as one for each world where these take steps of their own."""
+    if isinstance(network, ExpertNet):
+        single = Batch(batch.scenario, batch.overrides, 1)
+        return [StyledVecEnv(_worlds(config, single), network) for _ in range(batch.worlds)]
+    return [_batch(config, batch)]
+
+
+def _worlds(config: TrainConfig, batch: Batch) -> FleetVectorEnv:
+    family = family_of(config.id)
+    fields = {**batch.overrides, "split": "train"}
+    make = family.load(family.vector_env)
+    env: FleetVectorEnv = make(batch.worlds, batch.scenario, autoreset_mode="SameStep", **fields)
+    return env
+
+
+def _batch(config: TrainConfig, batch: Batch) -> FleetVecEnv:
+    family, env = family_of(config.id), _worlds(config, batch)
+    if family.folder == "expert_cache":
+        return WatchedVecEnv(env)
+    if family.folder == "request_preemption":
+        return AdvisedVecEnv(env)
+    return FleetVecEnv(env)

@@ -78,6 +78,10 @@ class FleetVecEnv(VecEnv):
         self._returns[done], self._lengths[done] = 0.0, 0
         return observation, reward.astype(np.float32), done, infos
 
+    def now(self) -> NDArray[np.int64]:
+        """The time of every world, ``(B,)`` ns."""
+        return self.env.simulator.now()
+
     def action_masks(self) -> NDArray[np.bool_]:
         """The legal actions of every world, ``(B, n)``."""
         return self.env.action_masks()

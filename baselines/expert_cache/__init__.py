@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetgym.baselines.expert_cache.clairvoyant import ClairvoyantPolicy
-from fleetgym.baselines.expert_cache.online import RULES, SUMMARIES, RulePolicy
+from fleetgym.baselines.expert_cache.online import (
+    RULES,
+    SUMMARIES,
+    TUNED,
+    TUNED_SUMMARIES,
+    RulePolicy,
+    TunedPolicy,
+)
 from fleetgym.baselines.policy import Baseline, RandomLegal
 from fleetgym.envs.core.view import View
 
@@ -30,10 +37,15 @@ def _rule(name: str, seconds: float, seed: int) -> RulePolicy:
     return RulePolicy(name, seed)
 
 
+def _tuned(name: str, seconds: float, seed: int) -> TunedPolicy:
+    return TunedPolicy(name)
+
+
 BASELINES: tuple[Baseline, ...] = (
     Baseline("random", "uniform over the legal actions", lambda seconds, seed: RandomLegal(seed)),
     Baseline("hold", "admits nothing", lambda seconds, seed: Hold()),
     *(Baseline(name, SUMMARIES[name], partial(_rule, name)) for name in RULES),
+    *(Baseline(name, TUNED_SUMMARIES[name], partial(_tuned, name)) for name in TUNED),
     Baseline(
         "static-best",
         "clairvoyant: the experts used most, loaded once",

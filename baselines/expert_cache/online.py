@@ -6,8 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetgym.baselines.expert_cache.predictor import WEIGHTS
-from fleetgym.baselines.expert_cache.rules import LEARNED, RANDOM, Rule, decide, decide_all
+from fleetgym.baselines.expert_cache.rules import (
+    BLEND,
+    LEARNED,
+    RANDOM,
+    Rule,
+    decide,
+    decide_all,
+)
 from fleetgym.envs.core.view import View
+from fleetgym.envs.expert_cache.scenario import ExpertCacheScenario
 from fleetgym.envs.expert_cache.types import AGED, COUNT, FREQUENCY, LAST, LOG_SCORE, MRS
 
 _NONE = np.zeros(len(WEIGHTS))
@@ -35,6 +43,24 @@ SUMMARIES = {
     "hybrimoe": "the same, and fetches what scores more for the next layer (needs prefetch > 0)",
     "learned": "linear prediction of the next use, fitted to generated routing, with bypass",
 }
+# By name and locality: margin, rate and share of the best of all rules that `tuning` tries, for the
+# hit rate and for tokens/s. A captured trace is played as the scenario's locality says.
+TUNED: dict[str, dict[str, Rule]] = {
+    "tuned": {
+        "low": Rule(BLEND, True, False, _NONE, margin=0.0, rate=0.18, share=0.5),
+        "medium": Rule(BLEND, True, False, _NONE, margin=0.0, rate=0.35, share=0.75),
+        "high": Rule(BLEND, True, False, _NONE, margin=0.0, rate=0.5, share=1.0),
+    },
+    "tuned-thrifty": {
+        "low": Rule(BLEND, True, False, _NONE, margin=0.04, rate=0.125, share=0.75),
+        "medium": Rule(BLEND, True, False, _NONE, margin=0.06, rate=0.18, share=1.0),
+        "high": Rule(BLEND, True, False, _NONE, margin=0.08, rate=0.5, share=1.0),
+    },
+}
+TUNED_SUMMARIES = {
+    "tuned": "moving average and mean of log scores with bypass, tuned to each locality's hits",
+    "tuned-thrifty": "the same with a margin, tuned to each locality's tokens/s",
+}
 
 
 class RulePolicy:
@@ -47,9 +73,9 @@ class RulePolicy:
     information: Literal["online", "clairvoyant"] = "online"
     kernel = staticmethod(decide)
 
-    def __init__(self, name: str, seed: int = 0) -> None:
+    def __init__(self, name: str, seed: int = 0, rule: Rule | None = None) -> None:
         self.name = name
-        self.parameters = RULES[name]
+        self.parameters = rule or RULES[name]
         self._seed = seed
         self._random = np.zeros(0, np.uint64)
 
@@ -65,3 +91,17 @@ class RulePolicy:
         state: Any = view.state()  # this family's State
         decide_all(state, self.parameters, self._random, actions)
         return actions
+
+
+class TunedPolicy(RulePolicy):
+    """Plays the rule that is tuned to the scenario's locality."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, rule=TUNED[name]["medium"])
+
+    def reset(self, view: View, worlds: NDArray[np.int64]) -> None:
+        """Looks up the scenario's locality."""
+        super().reset(view, worlds)
+        scenario = view.scenario
+        assert isinstance(scenario, ExpertCacheScenario)
+        self.parameters = TUNED[self.name][scenario.locality]

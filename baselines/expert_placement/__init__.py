@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fleetgym.baselines.expert_placement import forecasts, planners, robust
 from fleetgym.baselines.expert_placement.planning import PlacementPolicy
+from fleetgym.baselines.expert_placement.sampled import SampledPlanner
 from fleetgym.baselines.policy import Baseline, Policy, RandomLegal
 
 PUBLISHED = 10  # windows from one plan to the next of what is published: 1,000 iterations
@@ -42,6 +43,10 @@ def _forecast(name: str) -> Callable[[float, int], Policy]:
 
 def _robust(seconds: float, seed: int) -> Policy:
     return PlacementPolicy("robust", lambda situation: robust.plan(situation, seconds))
+
+
+def _sampled(seconds: float, seed: int) -> Policy:
+    return PlacementPolicy("sampled", SampledPlanner())
 
 
 def _clairvoyant(seconds: float, seed: int) -> Policy:
@@ -92,9 +97,14 @@ BASELINES: tuple[Baseline, ...] = (
     ),
     Baseline(
         "robust",
-        "local search for the last windows at once, copies included: the bar to beat",
+        "local search for the last windows at once, copies included",
         _robust,
         0.4,
+    ),
+    Baseline(
+        "sampled",
+        "local search for samples of the next window, as few copies as pay: the bar to beat",
+        _sampled,
     ),
     Baseline("clairvoyant", "LPT and swaps for the loads the window will have", _clairvoyant),
     Baseline(

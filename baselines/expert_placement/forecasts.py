@@ -34,13 +34,17 @@ def ar1(history: Int32) -> Float64:
     """Log-loads return to their mean by one coefficient, fitted to the history of a layer."""
     logs = np.log1p(history.astype(np.float64))
     centre = logs.mean(axis=0)
-    off = logs - centre
+    loads: Float64 = np.expm1(centre + slopes(logs)[:, None] * (logs[0] - centre))
+    return loads
+
+
+def slopes(logs: Float64) -> Float64:
+    """The coefficient ``(L,)`` of each layer, fitted to its log-loads ``(H, L, E)``."""
+    off = logs - logs.mean(axis=0)
     before, after = off[1:], off[:-1]
     slope = _fitted((before * after).sum(axis=(0, 2)), (before**2).sum(axis=(0, 2)))
     # A mean fitted to so few windows takes part of the drift with it (Kendall 1954).
-    slope = np.clip(slope + (1 + 3 * slope) / max(3, len(history)), 0.0, 1.0)
-    loads: Float64 = np.expm1(centre + slope[:, None] * off[0])
-    return loads
+    return np.clip(slope + (1 + 3 * slope) / max(3, len(logs)), 0.0, 1.0)
 
 
 def kalman(history: Int32) -> Float64:

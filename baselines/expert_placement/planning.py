@@ -87,11 +87,14 @@ class PlacementPolicy:
         if window == scenario.windows or window % self._every:
             plan = view.state()._asdict()["plan"][world].copy()
         else:
-            eye = self.information == "clairvoyant"
-            situation = situation_of(view, world, clairvoyant=eye)
-            plan = self._worthwhile(situation, self._planner(situation)).copy()
+            plan = self._plan(view, world).copy()
         self._plans[world] = (window, plan)
         return plan
+
+    def _plan(self, view: View, world: int) -> Int32:
+        """The placement wanted for the window that begins."""
+        situation = situation_of(view, world, clairvoyant=self.information == "clairvoyant")
+        return self._worthwhile(situation, self._planner(situation))
 
     def _worthwhile(self, situation: Situation, plan: Int32) -> Int32:
         if not self._earns:

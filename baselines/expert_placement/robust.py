@@ -3,7 +3,7 @@
 A plan packed for one forecast fits one guess. Here a placement is improved for two at once, that
 loads return to their means (AR(1)) and that the last window comes again, starting from the one in
 place and from packed ones, with a fee for each expert to copy; the outcome that is cheapest over
-the windows for which a plan will last is taken. The bar for learned agents.
+the windows for which a plan will last is taken.
 """
 
 import time

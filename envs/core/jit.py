@@ -86,6 +86,15 @@ def inner(function: F) -> F:
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+def folded(function: F) -> F:
+    """As `inner`, and made part of each kernel that calls it.
+
+    For large functions that take whole worlds: handing over dozens of arrays costs more than many
+    of them do, and a compiler left to itself calls what is large.
+    """
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+
+
 def _compile(function: F, **options: bool) -> F:
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(cache_folder(function.__module__))  # type: ignore[attr-defined]

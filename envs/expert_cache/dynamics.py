@@ -3,7 +3,7 @@
 Innermost functions take rows of arrays, not the world: passing a world costs more than they do.
 """
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.expert_cache.types import (
     AGED,
     AGEING,
@@ -87,6 +87,14 @@ def note_routing(route: Int16, table: Int16, k_max: int, step: int) -> None:
 
 
 @inner
+def remember(route: Int16, seen: Int16) -> None:
+    """Shows policies the log scores of an event; ``seen``: row of `State.history`."""
+    logs = route[len(route) - len(seen) :]
+    for e in range(len(seen)):
+        seen[e] = logs[e]
+
+
+@folded
 def begin_event(w: World, b: int) -> None:
     """Routes the event: its hits and misses are judged on the cache as it stands."""
     s, request = w.scalars[b], w.request[b]
@@ -94,6 +102,7 @@ def begin_event(w: World, b: int) -> None:
     idle = w.tenants[b, s[LAYER], IDLE]
     k_max, length, misses = request.shape[1], 0, 0
     note_routing(route, table, k_max, s[STEP])
+    remember(route, w.history[b, s[EVENT]])
     for k in range(k_max):
         e = route[k]
         request[ASKED, k] = e
@@ -135,7 +144,7 @@ def queue_copy(trail: Int64, s: Int64, earliest: int, move: int, what: int, who:
     return int(start + move)
 
 
-@inner
+@folded
 def overwrite(
     w: World, b: int, layer: int, slot: int, expert: int, earliest: int, ahead: bool, rules: Rules
 ) -> None:

@@ -7,9 +7,9 @@ over GPU and CPU, clock to the end of the layer); decide prefetches for event n 
 from collections.abc import Callable
 from typing import Any
 
-from fleetgym.envs.core.jit import inner, kernel
+from fleetgym.envs.core.jit import folded, kernel
 from fleetgym.envs.core.status import DONE, ILLEGAL
-from fleetgym.envs.expert_cache.dynamics import begin_event, note_routing, overwrite
+from fleetgym.envs.expert_cache.dynamics import begin_event, note_routing, overwrite, remember
 from fleetgym.envs.expert_cache.observe import is_legal, shown_layer, write_view
 from fleetgym.envs.expert_cache.split import settle_event
 from fleetgym.envs.expert_cache.types import (
@@ -52,7 +52,7 @@ from fleetgym.envs.expert_cache.types import (
 PolicyKernel = Callable[[Any, int, Any, UInt64], int]
 
 
-@inner
+@folded
 def run(w: World, b: int, rules: Rules) -> None:
     """Goes on until something is to be decided, or the episode's events are over."""
     s = w.scalars[b]
@@ -70,7 +70,7 @@ def run(w: World, b: int, rules: Rules) -> None:
             return
 
 
-@inner
+@folded
 def next_event(w: World, b: int) -> bool:
     """Begins the next event; False where there is none."""
     s = w.scalars[b]
@@ -87,7 +87,7 @@ def next_event(w: World, b: int) -> bool:
     return True
 
 
-@inner
+@folded
 def apply(w: World, b: int, action: int, rules: Rules) -> None:
     """Carries out a legal action, and runs on to the next decision."""
     s = w.scalars[b]
@@ -112,7 +112,7 @@ def apply(w: World, b: int, action: int, rules: Rules) -> None:
         run(w, b, rules)
 
 
-@inner
+@folded
 def step_world(w: World, b: int, action: int, rules: Rules) -> None:
     """Steps one world; its observation and mask are not written."""
     s, reward = w.scalars[b], w.reward[b]
@@ -203,6 +203,7 @@ def warm_up(w: World, b: int) -> None:
     layers, k_max = w.table.shape[1], w.request.shape[2]
     for n in range(w.scalars[b, FIRST]):
         note_routing(w.routes[b, n], w.table[b, n % layers], k_max, n // layers)
+        remember(w.routes[b, n], w.history[b, n])
 
 
 @kernel

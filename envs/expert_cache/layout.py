@@ -71,6 +71,7 @@ def allocate(sizes: Sizes, slots: int, prefetch: bool, b: int) -> World:
         copies=np.zeros((b, layers, 2, slots), i64),
         request=np.zeros((b, 5, k), i64),
         scalars=np.zeros((b, SCALARS), i64),
+        history=np.zeros((b, n, e), i16),
         trail=np.zeros((b, TRAIL, 4), i64),
         features=np.zeros((b, slots + 1 + ahead, len(FEATURES)), f32),
         progress=np.zeros((b, len(PROGRESS)), f32),

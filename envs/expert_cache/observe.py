@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.expert_cache.types import (
     ASKED,
     AT,
@@ -105,7 +105,7 @@ def write_features(table: Int16, logs: Int16, expert: int, step: int, row: Float
     row[REQUESTED] = last == step
 
 
-@inner
+@folded
 def write_slots(w: World, b: int, layer: int, step: int, logs: Int16) -> None:
     """The features of the layer's tenants, and of the expert that needs a slot."""
     s, table, tenants, copies = (
@@ -127,7 +127,7 @@ def write_slots(w: World, b: int, layer: int, step: int, logs: Int16) -> None:
         write_features(table, logs, expert, step, features[slots])
 
 
-@inner
+@folded
 def write_next(w: World, b: int, layer: int, step: int, logs: Int16) -> None:
     """The features of all experts of the layer to prefetch for; zero at other stages."""
     s, table, copies = w.scalars[b], w.table[b, layer], w.copies[b, layer]
@@ -189,7 +189,7 @@ def write_mask(s: Int64, written: Int64, place: Int16, mask: Int8) -> None:
         mask[1 + slots + expert] = ahead and room and place[expert] < 0
 
 
-@inner
+@folded
 def write_view(w: World, b: int, rules: Rules) -> None:
     """Writes observation and mask of the world."""
     s, layers = w.scalars[b], w.table.shape[1]

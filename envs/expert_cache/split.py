@@ -7,7 +7,7 @@ candidates the one that ends earlier is carried out (the GPU's where both end al
 queue is empty. The layer ends when both lanes are done.
 """
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.expert_cache.dynamics import note_task, queue_copy
 from fleetgym.envs.expert_cache.types import (
     ARRIVAL,
@@ -58,7 +58,7 @@ def note_queue(request: Int64, place: Int16, ready: Int64, start: int, length: i
         queue[at] = k
 
 
-@inner
+@folded
 def settle_event(w: World, b: int, rules: Rules) -> None:
     """Computes the event's experts and moves the clock to the end of its layer."""
     s, request, trail = w.scalars[b], w.request[b], w.trail[b]

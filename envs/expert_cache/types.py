@@ -134,6 +134,7 @@ class State(NamedTuple):
     copies: Int64  # (B, L, 2, C) of every slot
     request: Int64  # (B, 5, K) of the event
     scalars: Int64  # (B, SCALARS)
+    history: Int16  # (B, N, E) log scores of the events so far, 0 of those to come
 
 
 class World(NamedTuple):
@@ -147,6 +148,7 @@ class World(NamedTuple):
     copies: Int64
     request: Int64
     scalars: Int64
+    history: Int16
     trail: Int64  # (B, H, 4) the last tasks, in a ring
     features: Float32  # (B, C + 1 + (E or 0), len(FEATURES)) slots of the layer that is decided
     # about; the expert that needs one; with prefetch also the next layer's experts

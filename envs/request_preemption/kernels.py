@@ -272,10 +272,11 @@ def rollout(
     parameters: Float64,
     memory: Float64,
     max_steps: int,
+    until: Int64,
     actions: Int64,
     counts: Int64,
 ) -> None:
-    """Plays every world with a Numba policy for at most ``max_steps`` actions.
+    """Plays every world with a Numba policy for at most ``max_steps`` actions, up to ``until`` ps.
 
     ``policy(state, b, parameters, memory)`` returns the action of world ``b``, as under central
     control; ``memory`` (B, m) is the policy's own. ``actions`` (B, K) keeps the first K - 1 and the
@@ -284,7 +285,8 @@ def rollout(
     kept = actions.shape[1]
     for b in range(w.scalars.shape[0]):
         counts[b] = 0
-        while counts[b] < max_steps and w.scalars[b, KIND] != OVER:
+        scalars = w.scalars[b]
+        while counts[b] < max_steps and scalars[CLOCK] < until[b] and scalars[KIND] != OVER:
             at = min(counts[b], kept - 1)
             actions[b, at] = policy(state, b, parameters, memory)
             _run(w, r, v, p, b, STEP, actions[b, at : at + 1], 0)

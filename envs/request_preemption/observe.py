@@ -278,7 +278,7 @@ def _stall(r: Rules, plan: tuple[int, int, int, int, int], chunk: int, squares: 
     if tokens + chunk == 0:
         return 0.0
     time = duration(r, tokens + chunk, prompt + chunk, before + squares, batch, context)
-    return min(1.0, time / (2.0 * r.of[R_TBT_SLO]))
+    return float(min(1.0, time / (2.0 * r.of[R_TBT_SLO])))
 
 
 @inner

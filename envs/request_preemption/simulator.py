@@ -35,6 +35,7 @@ from fleetgym.envs.request_preemption.scenario import RequestPreemptionScenario
 from fleetgym.envs.request_preemption.types import (
     CLOCK,
     EDITED,
+    NEVER,
     PS_OF_NS,
     SCORES,
     TERMS,
@@ -202,6 +203,7 @@ class RequestPreemptionSimulator(Simulator):
         parameters: Float64,
         memory: Float64,
         keep: int | None = None,
+        until: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Plays every world with a Numba policy, without returning to Python.
 
@@ -212,6 +214,7 @@ class RequestPreemptionSimulator(Simulator):
             parameters: of the policy.
             memory: the policy's own, ``(B, m)``.
             keep: actions to return of each world; all by default.
+            until: time of each world from which on it is left alone, ``(B,)`` ns.
 
         Returns:
             The actions ``(B, keep)``, and how many there were of each world ``(B,)``.
@@ -219,6 +222,7 @@ class RequestPreemptionSimulator(Simulator):
         kept = max_steps if keep is None else keep
         actions = np.zeros((self.num_worlds, max(1, kept)), np.int64)
         counts = np.zeros(self.num_worlds, np.int64)
+        limit = np.full(self.num_worlds, NEVER) if until is None else until * PS_OF_NS
         kernels.rollout(
             self.world,
             self.rules,
@@ -229,6 +233,7 @@ class RequestPreemptionSimulator(Simulator):
             parameters,
             memory,
             max_steps,
+            limit,
             actions,
             counts,
         )

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from fleetgym.traces.schema import Fleet
+    from fleetgym.traces.schema_mec import TaskGraph
     from fleetgym.traces.schema_serving import ServingTrace
 
 app = typer.Typer(no_args_is_help=True, help="Public traces: list, fetch, look into, make.")
@@ -73,13 +74,24 @@ def stats(
         Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON.")
     ] = None,
 ) -> None:
-    """Say how large, full and fragmented a fleet is; how many LLM requests come, and how long."""
+    """Say how large, full and fragmented a fleet is; how many LLM requests come, and how long.
+
+    Or of what shape task graphs are, and how edge servers are joined.
+    """
     from fleetgym.scripts.console import say, table
     from fleetgym.scripts.files import write_json
-    from fleetgym.traces import catalog
+    from fleetgym.traces import catalog, catalog_mec
 
     figures: dict[str, object]
-    if catalog.holds_requests(trace):
+    if catalog_mec.holds_graphs(trace) or catalog_mec.holds_network(trace):
+        from fleetgym.traces import stats_graphs
+
+        _leave_out(context, ("core",), "with task graphs and networks")
+        if catalog_mec.holds_network(trace):
+            figures = stats_graphs.network_stats(catalog_mec.load_network(trace))
+        else:
+            figures = stats_graphs.stats(trace, catalog_mec.load_graphs(trace))
+    elif catalog.holds_requests(trace):
         from fleetgym.traces.stats_serving import stats as figures_of_requests
 
         _leave_out(context, ("core",), "with LLM requests")
@@ -167,9 +179,13 @@ def convert(
     ] = 0.9,
 ) -> None:
     """Write a trace as .npz, a fleet churned if wished; play it with --workload FILE."""
-    from fleetgym.traces import catalog
+    from fleetgym.traces import catalog, catalog_mec
     from fleetgym.traces.generators.vm_fleet import churned
 
+    if catalog_mec.holds_graphs(trace):
+        _leave_out(context, ("departures", "utilisation"), "with task graphs")
+        _write_graphs(catalog_mec.load_graphs(trace, seed=seed), out)
+        return
     if catalog.holds_requests(trace):
         _leave_out(context, ("seed", "departures", "utilisation"), "with LLM requests")
         _write_requests(catalog.load_serving(trace), out)
@@ -205,6 +221,15 @@ def _write_requests(trace: "ServingTrace", out: Path) -> None:
 
     serving_to_npz(trace, _npz(out))
     say(f"wrote {out}: {len(trace)} requests, {trace.num_arrivals} of which arrive by themselves")
+
+
+def _write_graphs(graphs: "tuple[TaskGraph, ...]", out: Path) -> None:
+    from fleetgym.scripts.console import say
+    from fleetgym.traces.npz_graphs import graphs_to_npz
+
+    graphs_to_npz(graphs, _npz(out))
+    tasks = sum(graph.num_tasks for graph in graphs)
+    say(f"wrote {out}: {len(graphs)} task graphs, {tasks} tasks")
 
 
 def _npz(out: Path) -> Path:

@@ -33,13 +33,15 @@ plans = 4
 worlds = 2
 
 [[ppo]]
-scenario = "small"
-overrides = { num_pms = 10, num_racks = 2, mnl = 4 }
-worlds = 4
 rollout_steps = 8
 total_steps = 128
 batch_size = 32
 epochs = 1
+
+[[ppo.batches]]
+scenario = "small"
+overrides = { num_pms = 10, num_racks = 2, mnl = 4 }
+worlds = 4
 """
 
 

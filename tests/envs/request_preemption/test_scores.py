@@ -126,3 +126,9 @@ def test_recorded_and_replayed():
     scenario = arguments.pop("scenario")
     (record,) = fleetgym.evaluate(Shortest(), FAMILY.id, scenario, [3], **arguments)
     assert verify(record) == record.metrics
+
+
+def test_random_scores_play_to_the_end_and_replay():
+    (record,) = fleetgym.evaluate("random", FAMILY.id, seeds=[0], **ARGUMENTS)
+    assert record.metrics["unfinished"] == 0
+    assert fleetgym.replay(record) == record.metrics

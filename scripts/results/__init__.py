@@ -1,0 +1,1 @@
+"""Tables of measured results, made by ``python -m fleetgym.scripts.results FAMILY``."""

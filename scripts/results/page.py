@@ -1,0 +1,53 @@
+"""Tables of results as a page of docs."""
+
+from collections.abc import Mapping, Sequence
+
+from fleetgym.scripts.results.tables import DIFFERENCE, Results, Table
+
+
+def as_markdown(family: str, tables: Sequence[Table], done: Mapping[str, Results]) -> str:
+    """The page: a section for each table that was played."""
+    lines = [
+        f"<!-- Made by `python -m fleetgym.scripts.results {family}` from "
+        f"scripts/results/{family}.toml: edit that. -->",
+        f"# Results: {family.replace('-', ' ')}",
+        "",
+        "Means over test workloads. A difference is that of the first column from the row in",
+        "italics, workload by workload, with its 95% bootstrap interval.",
+    ]
+    for table in tables:
+        if table.title in done:
+            lines += ["", f"## {table.title}", "", *_section(table, done[table.title])]
+    return "\n".join(lines) + "\n"
+
+
+def _section(table: Table, results: Results) -> list[str]:
+    setting = "".join(f", `{name}={value!r}`" for name, value in table.overrides.items())
+    workload = f", workload `{table.workload}`" if table.workload else ""
+    count = len(range(*table.seeds))
+    lines = [f"`{table.id}`, scenario `{table.scenario}`{workload}{setting}; {count} workloads."]
+    if table.note:
+        lines += ["", table.note]
+    compared = bool(table.reference)
+    heads = ["", *table.metrics[:1], *(["difference"] if compared else []), *table.metrics[1:]]
+    lines += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in table.names():
+        found = results[row]
+        means = [_number(found[metric][0]) for metric in table.metrics]
+        name = f"*{row}*" if row == table.reference else row
+        difference = [_difference(found.get(DIFFERENCE))] if compared else []
+        lines.append(f"| {' | '.join([name, means[0], *difference, *means[1:]])} |")
+    return lines
+
+
+def _difference(found: Sequence[float] | None) -> str:
+    if found is None:
+        return ""
+    mean, low, high = found
+    return f"{_number(mean, '+')} [{_number(low, '+')}, {_number(high, '+')}]"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Four significant digits, never in powers of ten below a million."""
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3
+    return f"{value:{sign}.{digits}f}"
