@@ -47,7 +47,7 @@ class LayersEnv(MultiAgentEnv):  # type: ignore[misc]
         assert isinstance(known, spaces.Dict)
         seen = spaces.Dict({name: known[name] for name in TABLES})
         self.observation_spaces = dict.fromkeys(self.possible_agents, seen)
-        styles = spaces.Discrete(len(STYLES))
+        styles: Any = spaces.Discrete(len(STYLES))
         self.action_spaces: Any = dict.fromkeys(self.possible_agents, styles)
 
     def reset(
