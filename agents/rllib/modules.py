@@ -5,7 +5,7 @@ from typing import Any
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from fleetgym.agents.rllib.networks import InstanceNet, RouterNet
 
@@ -19,16 +19,14 @@ class ServingModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
         self.network = build(role, *shape)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        logits, _ = self.network(batch[Columns.OBS])
-        return {Columns.ACTION_DIST_INPUTS: logits}
+        return {Columns.ACTION_DIST_INPUTS: self.network.logits(batch[Columns.OBS])}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
         """Values ``(B,)``."""
-        _, values = self.network(batch[Columns.OBS])
-        found: Tensor = values
+        found: Tensor = self.network.values(batch[Columns.OBS])
         return found
 
 
-def build(role: str, width: int, ways: int, pins: int) -> nn.Module:
+def build(role: str, width: int, ways: int, pins: int) -> RouterNet | InstanceNet:
     """The network of a role, "router" or "instance"."""
     return RouterNet(width) if role == "router" else InstanceNet(width, ways, pins)

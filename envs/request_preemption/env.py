@@ -172,7 +172,8 @@ class RequestPreemptionEnv(FleetEnv):
     uniformly (`priority_levels`), predictions as o x exp(`sigma` x normal) (`predictions`).
 
     ## Baseline scores
-    On the leaderboard: `make leaderboard` plays it, and the table in README.md is made from it.
+    In `docs/results/request-preemption.md`, for every scenario;
+    `python -m fleetgym.scripts.results request-preemption` plays them again.
 
     ## Reference
     Iterations, blocks and preemption: Kwon et al., "Efficient Memory Management for Large Language

@@ -201,8 +201,10 @@ def observe_edit(w: World, r: Rules, v: Shown, b: int, before: int, s: int) -> N
             out[n, feature] = out[n + step, feature]
     _request(r, slots, s, out[after], w.scalars[b, CLOCK])
     plan, left = _plan(r, slots, registers)
+    ahead = squash(w.clients[b, FAIR, 0] - _least_served(w, b), 4096.0)
     for n in range(length):
         _among(r, slots, registers, n, plan, left, out[n])
+        out[n, 20] = ahead
     _instance(w, r, v, b, i)
 
 

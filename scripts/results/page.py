@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from fleetgym.scripts.results.tables import DIFFERENCE, Results, Table
+from fleetgym.scripts.results.tables import Results, Table
 
 
 def as_markdown(family: str, tables: Sequence[Table], done: Mapping[str, Results]) -> str:
@@ -12,7 +12,7 @@ def as_markdown(family: str, tables: Sequence[Table], done: Mapping[str, Results
         f"scripts/results/{family}.toml: edit that. -->",
         f"# Results: {family.replace('-', ' ')}",
         "",
-        "Means over test workloads. A difference is that of the first column from the row in",
+        "Means over test workloads. A difference is that of the column before it from the row in",
         "italics, workload by workload, with its 95% bootstrap interval.",
     ]
     for table in tables:
@@ -28,20 +28,22 @@ def _section(table: Table, results: Results) -> list[str]:
     lines = [f"`{table.id}`, scenario `{table.scenario}`{workload}{setting}; {count} workloads."]
     if table.note:
         lines += ["", table.note]
-    compared = bool(table.reference)
-    heads = ["", *table.metrics[:1], *(["difference"] if compared else []), *table.metrics[1:]]
+    compared = table.metrics[: table.compared] if table.reference else ()
+    heads = [""]
+    for metric in table.metrics:
+        heads += [metric, "difference"] if metric in compared else [metric]
     lines += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in table.names():
-        found = results[row]
-        means = [_number(found[metric][0]) for metric in table.metrics]
-        name = f"*{row}*" if row == table.reference else row
-        difference = [_difference(found.get(DIFFERENCE))] if compared else []
-        lines.append(f"| {' | '.join([name, means[0], *difference, *means[1:]])} |")
+        cells = [f"*{row}*" if row == table.reference else row]
+        for metric in table.metrics:
+            mean, *difference = results[row][metric]
+            cells += [_number(mean), *([_difference(difference)] if metric in compared else [])]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _difference(found: Sequence[float] | None) -> str:
-    if found is None:
+def _difference(found: Sequence[float]) -> str:
+    if not found:
         return ""
     mean, low, high = found
     return f"{_number(mean, '+')} [{_number(low, '+')}, {_number(high, '+')}]"

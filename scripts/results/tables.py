@@ -18,9 +18,10 @@ from fleetgym.scripts.leaderboard.statistics import RESAMPLES, Estimate, interva
 from fleetgym.scripts.policies import make_policy
 
 Float64 = NDArray[np.float64]
-Results = dict[str, dict[str, list[float]]]  # row, metric: its mean; and the entry DIFFERENCE
+# Row, metric: its mean; where rows are compared by it, also the mean difference from the reference,
+# and the low and the high end of its interval.
+Results = dict[str, dict[str, list[float]]]
 BOUND = "bound"  # the row
-DIFFERENCE = "difference"  # of the first metric from the reference's: mean, low, high
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Table:
         title: of the table.
         id, scenario, workload, overrides: the setting; the workload is the scenario's if empty.
         seeds: of test workloads, from the first up to but without the second.
-        metrics: columns; the first is what rows are compared by.
+        metrics: columns.
+        compared: by so many of them, from the first on.
         reference: the row that the others are compared with, seed by seed; empty: none is.
         policies: rows that need no more than a name, before ``rows``.
         seconds: budget of each policy for an episode.
@@ -64,6 +66,7 @@ class Table:
     id: str
     scenario: str
     metrics: tuple[str, ...]
+    compared: int = 1
     seeds: tuple[int, ...] = (0, 30)
     workload: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -114,8 +117,9 @@ def play(table: Table, told: Callable[[str], None]) -> Results:
     for name, of in values.items():
         found[name] = {metric: [float(value.mean())] for metric, value in of.items()}
         if table.reference and name != table.reference:
-            first = table.metrics[0]
-            found[name][DIFFERENCE] = list(_mean_of(of[first] - values[table.reference][first]))
+            for metric in table.metrics[: table.compared]:
+                difference = of[metric] - values[table.reference][metric]
+                found[name][metric] += _mean_of(difference)
     return found
 
 

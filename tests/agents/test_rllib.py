@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from fleetgym.agents.rllib.networks import FORBIDDEN
+from fleetgym.agents.rllib.advisors import ADVISORS, ClusterAdvisors
+from fleetgym.agents.rllib.networks import FOLLOW, FORBIDDEN
 from fleetgym.agents.rllib.policy import ClusterPolicy
 from fleetgym.agents.rllib.weights import ClusterNet, load_cluster, save_cluster
+from fleetgym.baselines.request_preemption.kernel_policy import by_role
 from fleetgym.envs.core.errors import PolicyError, ScenarioError
 from fleetgym.envs.core.registration import family_of
 from fleetgym.envs.core.view import View
+from fleetgym.envs.request_preemption.observe import (
+    ARRIVAL_FEATURES,
+    INSTANCE_FEATURES,
+    WORLD_FEATURES,
+)
 
 pytest.importorskip("ray")
 
@@ -75,14 +82,47 @@ def test_control_makes_no_difference(network):
 
 def test_forbidden_actions_are_never_likely(network):
     rng = np.random.default_rng(0)
-    seen = {
-        name: torch.from_numpy(rng.random(shape, np.float32))
-        for name, shape in (("instances", (4, 3, 13)), ("arrival", (4, 4)), ("world", (4, 6)))
+    shapes = {
+        "instances": (3, len(INSTANCE_FEATURES)),
+        "arrival": (len(ARRIVAL_FEATURES),),
+        "world": (len(WORLD_FEATURES),),
     }
-    mask = torch.from_numpy(rng.integers(0, 2, (4, 13)).astype(np.int8))
-    logits, values = network.router({**seen, "action_mask": mask})
+    seen = {
+        name: torch.from_numpy(rng.random((4, *shape), np.float32))
+        for name, shape in shapes.items()
+    }
+    seen["advice"] = torch.from_numpy(rng.integers(0, 13, (4, ADVISORS)))
+    seen["action_mask"] = torch.from_numpy(rng.integers(0, 2, (4, 13)).astype(np.int8))
+    logits, values = network.router(seen)
     assert values.shape == (4,)
-    assert ((logits == FORBIDDEN) == (mask == 0)).all()
+    assert ((logits == FORBIDDEN) == (seen["action_mask"] == 0)).all()
+
+
+class FirstRules:
+    """What the first rule of whoever is asked would do."""
+
+    name, information = "first", "online"
+
+    def __init__(self):
+        self.advisors = ClusterAdvisors()
+
+    def reset(self, view, worlds):
+        self.advisors.reset(view, worlds)
+
+    def act(self, view):
+        return by_role(view, view.state(), self.advisors.advise(view)[:, 0])
+
+
+@pytest.mark.parametrize("control", ["central", "distributed"])
+def test_a_fresh_network_plays_the_first_rules(network, control):
+    """And one that trusts another rule does not."""
+    fields = {"control": control, "max_steps": 2_000, "requests": 60}
+    first = played(FirstRules(), **fields)
+    assert played(ClusterPolicy("fresh", network), **fields) == first
+    with torch.no_grad():
+        for net in (network.router, network.instance):
+            net.trust.bias[1] = 2 * FOLLOW
+    assert played(ClusterPolicy("other", network), **fields) != first
 
 
 def test_weights_come_back(network, tmp_path):

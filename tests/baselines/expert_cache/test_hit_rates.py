@@ -23,6 +23,8 @@ RATES = {  # low and medium locality
     "mrs": (0.473, 0.755),
     "hybrimoe": (0.473, 0.755),
     "learned": (0.514, 0.771),
+    "tuned": (0.535, 0.774),
+    "tuned-thrifty": (0.523, 0.743),
     "static-best": (0.580, 0.768),
     "min": (0.659, 0.842),
     "min-bypass": (0.692, 0.853),
@@ -60,7 +62,7 @@ def test_order(locality):
         return hit_rate(name, locality)
 
     assert rate("random-evict") < rate("lru") < rate("mrs") < rate("ema-score") < rate("min")
-    assert rate("lfu-ageing") < rate("ema-score")
+    assert rate("lfu-ageing") < rate("ema-score") < rate("tuned")
     assert rate("min") < rate("min-bypass")
     assert hit_rate("min-bypass", locality, metric="gap_closed") == 1.0
     assert 0.2 < hit_rate("ema-score", locality, metric="gap_closed") < 0.4

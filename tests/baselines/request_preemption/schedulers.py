@@ -23,6 +23,7 @@ SCHEDULERS = (
     "vtc",
     "fastswitch",
     "slo-fit",
+    "paced",
 )
 FAMILY = family_of("RequestPreemption")
 

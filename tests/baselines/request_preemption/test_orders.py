@@ -86,6 +86,37 @@ def test_slo_fit_serves_more_in_time_than_any_other_online_rule(play):
     assert max(met, key=met.get) == "slo-fit"
 
 
+def test_pacing_prompts_pays_where_a_full_chunk_is_late(play):
+    """At 150 ms a token it meets far more targets than the others; at 200 ms as many."""
+    fields = {"split": "train", "requests": 300, "arrival_scale": 0.9}
+    for slo, least, most in ((0.15, 0.08, 0.3), (0.2, -0.02, 0.02)):
+        met = {
+            name: play(name, "burst", range(4), **fields, tbt_slo_s=slo)
+            .metrics["slo_attainment"]
+            .mean()
+            for name in ("sjf-full-fit", "slo-fit", "paced")
+        }
+        assert least < met["paced"] - max(met["sjf-full-fit"], met["slo-fit"]) < most
+    assert met["paced"] > 0.8
+
+
+def test_fastswitch_takes_off_the_tail_what_swapping_by_blocks_puts_there(play):
+    """Block groups, overlap and copies kept, against one copy a block that stalls the engine.
+
+    Published: tail TTFT 1.4 to 5.8 times less, p99.9 of TBT up to 11.2 times (FastSwitch).
+    """
+    fields = {"split": "train", "requests": 300, "arrival_scale": 1.5, "priority_updates": 0.02}
+    by_block = {"group_blocks": 1, "overlapped": False, "reuse_cpu_copies": False}
+    all_of_it = {"group_blocks": 32, "overlapped": True, "reuse_cpu_copies": True}
+    slow, fast = (
+        play("fastswitch", "priority", range(4), **fields, **how).metrics
+        for how in (by_block, all_of_it)
+    )
+    assert slow["ttft_p99_s"].mean() > 1.4 * fast["ttft_p99_s"].mean()
+    assert slow["tbt_p999_s"].mean() > 1.4 * fast["tbt_p999_s"].mean()
+    assert slow["stall_share"].mean() > 0.1 > fast["stall_share"].mean()
+
+
 def test_mlfq_promotes_the_starved():
     """A stream of short requests holds a long one up only until it is promoted."""
     rows = [(0.03 * n, 100, 40) for n in range(1, 1_500)]
