@@ -34,8 +34,13 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
         summary = "shipped network, greedy: samples of its forecast, searched in a style it chooses"
         return {"agent": Baseline("agent", summary, partial(_placing, weights))}
     if family.folder == "request_preemption":
+        cluster = weights.with_name("request-preemption-cluster.safetensors")
         summary = "shipped network, greedy: which rule to follow"
-        return {"agent": Baseline("agent", summary, partial(_serving, weights))}
+        team = "shipped networks of a cluster's router and instances, greedy"
+        return {
+            "agent": Baseline("agent", summary, partial(_serving, weights)),
+            "agent-cluster": Baseline("agent-cluster", team, partial(_cluster, cluster)),
+        }
     agents = [
         Baseline(
             "agent",
@@ -75,6 +80,14 @@ def _serving(weights: Path, seconds: float, seed: int) -> Policy:
         from fleetgym.agents.serving import RequestAgent
         from fleetgym.agents.weights import load_network
     return RequestAgent("agent", load_network(weights, RequestNet))
+
+
+def _cluster(weights: Path, seconds: float, seed: int) -> Policy:
+    """Greedy: without a budget, and without draws."""
+    with _needing_torch("agent-cluster"):
+        from fleetgym.agents.rllib.policy import ClusterPolicy
+        from fleetgym.agents.rllib.weights import load_cluster
+    return ClusterPolicy("agent-cluster", load_cluster(weights))
 
 
 def _caching(weights: Path, name: str, thrifty: bool, seconds: float, seed: int) -> Policy:

@@ -1,7 +1,7 @@
 """Local search of one layer's placement for many samples of its loads at once.
 
-The objective is the sum over GPUs of the mean of (time / perfectly balanced time) to the eighth: it
-falls with every GPU that is relieved, and is nearly the slowest one's. Its logarithm over 8 follows
+The objective is the sum over GPUs of the mean of (time / perfectly balanced time) to the sixth: it
+falls with every GPU that is relieved, and is nearly the slowest one's. Its logarithm over 6 follows
 that of the slowest GPU, which turns a gain into nanoseconds and lets it be weighed against a fee
 for each expert to copy. A move swaps two slots of a node, or gives a slot whose expert has other
 replicas to an expert that weighs much on a GPU that takes long, on whichever node; one replica of
@@ -44,7 +44,7 @@ class Sampled(NamedTuple):
 
 @inner
 def power(time: float) -> float:
-    """To the eighth."""
+    """To the sixth."""
     two = time * time
     four = two * two
     return four * two
