@@ -41,6 +41,9 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
             "agent": Baseline("agent", summary, partial(_serving, weights)),
             "agent-cluster": Baseline("agent-cluster", team, partial(_cluster, cluster)),
         }
+    if family.folder == "mec_offloading":
+        summary = "shipped network, greedy: corrects where PEFT and HEFT, planned anew, would go"
+        return {"agent": Baseline("agent", summary, partial(_offloading, weights))}
     agents = [
         Baseline(
             "agent",
@@ -106,6 +109,15 @@ def _placing(weights: Path, seconds: float, seed: int) -> Policy:
         from fleetgym.agents.placement import PlacementAgent
         from fleetgym.agents.weights import load_network
     return PlacementAgent("agent", load_network(weights, ExpertNet))
+
+
+def _offloading(weights: Path, seconds: float, seed: int) -> Policy:
+    """Greedy: without a budget, and without draws."""
+    with _needing_torch("agent"):
+        from fleetgym.agents.networks.offloading import OffloadNet
+        from fleetgym.agents.offloading import OffloadAgent
+        from fleetgym.agents.weights import load_network
+    return OffloadAgent("agent", load_network(weights, OffloadNet))
 
 
 @contextmanager

@@ -11,16 +11,19 @@ from safetensors.torch import load_file, save_file
 from fleetgym.agents.networks.cache import CacheNet
 from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.networks.fleet import FleetNet
+from fleetgym.agents.networks.offloading import AloneNet, OffloadNet
 from fleetgym.agents.networks.requests import RequestNet
 from fleetgym.envs.core.errors import PolicyError
 
-Network = FleetNet | RequestNet | CacheNet | ExpertNet
-Kind = TypeVar("Kind", FleetNet, RequestNet, CacheNet, ExpertNet)
+Network = FleetNet | RequestNet | CacheNet | ExpertNet | OffloadNet
+Kind = TypeVar("Kind", FleetNet, RequestNet, CacheNet, ExpertNet, OffloadNet)
 NETWORKS: dict[str, type[Network]] = {
     "FleetNet": FleetNet,
     "RequestNet": RequestNet,
     "CacheNet": CacheNet,
     "ExpertNet": ExpertNet,
+    "OffloadNet": OffloadNet,
+    "AloneNet": AloneNet,
 }
 
 

@@ -1,9 +1,9 @@
-"""Configurations of runs with RLlib: a serving cluster, and the layers of an expert placement."""
+"""Configurations of runs with RLlib: a serving cluster, an expert placement's layers, devices."""
 
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fleetgym.agents.config import Batch, LoadForecasting
 from fleetgym.envs.core.errors import ScenarioError
@@ -11,6 +11,7 @@ from fleetgym.envs.core.tables import from_table
 
 TRAINER = "rllib"  # what a cluster's configuration says in its field ``trainer``
 LAYERS = "rllib-layers"  # what that of a placement's layers says
+SHARED = "rllib-shared"  # what that of devices with one policy says
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,43 @@ class LayersConfig:
     ppo: ClusterPPO = field(default_factory=ClusterPPO)
 
 
-def load_cluster_config(path: Path) -> ClusterConfig | LayersConfig | None:
+@dataclass(frozen=True)
+class SharedConfig:
+    """One training run of devices that share a policy.
+
+    Attributes:
+        name: of the run and of the weights.
+        trainer: "rllib-shared".
+        id: environment.
+        scenario, overrides: what is learnt on.
+        algorithm: "PPO" or "APPO".
+        seed: of everything random.
+        width: hidden width of the network.
+        validation: training workloads on which the curve is drawn; no agent plays them.
+        ppo: of the algorithm.
+    """
+
+    name: str
+    trainer: str
+    id: str
+    scenario: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    algorithm: Literal["PPO", "APPO"] = "PPO"
+    seed: int = 0
+    width: int = 64
+    validation: int = 16
+    ppo: ClusterPPO = field(default_factory=ClusterPPO)
+
+
+RLlibConfig = ClusterConfig | LayersConfig | SharedConfig
+KINDS: dict[str, type[ClusterConfig] | type[LayersConfig] | type[SharedConfig]] = {
+    TRAINER: ClusterConfig,
+    LAYERS: LayersConfig,
+    SHARED: SharedConfig,
+}
+
+
+def load_rllib_config(path: Path) -> RLlibConfig | None:
     """Reads a configuration of RLlib's; None where a file is for another trainer.
 
     Raises:
@@ -105,8 +142,5 @@ def load_cluster_config(path: Path) -> ClusterConfig | LayersConfig | None:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ScenarioError(f"{path}: {error}") from error
-    if table.get("trainer") == LAYERS:
-        return from_table(LayersConfig, table, str(path))
-    if table.get("trainer") != TRAINER:
-        return None
-    return from_table(ClusterConfig, table, str(path))
+    kind = KINDS.get(table.get("trainer", ""))
+    return None if kind is None else from_table(kind, table, str(path))

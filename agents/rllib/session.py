@@ -11,29 +11,34 @@ import torch
 from ray.rllib.algorithms.ppo import PPO
 
 
-class HomelessPPO(PPO):  # type: ignore[misc]
-    """PPO that writes nothing into the home folder."""
+class Homeless:
+    """An algorithm that writes nothing into the home folder."""
 
     def _setup_logdir(self) -> None:
         self._logdir = tempfile.mkdtemp(prefix="fleetgym-rllib-")
 
 
+class HomelessPPO(Homeless, PPO):  # type: ignore[misc]
+    """PPO that does so."""
+
+
 @contextmanager
-def ray_session(runners: int) -> Iterator[None]:
-    """Starts Ray with room for so many processes beside this one, unless it runs already."""
+def ray_session(runners: int, address: str = "") -> Iterator[None]:
+    """Starts Ray with room for so many processes beside this one, unless it runs already.
+
+    Args:
+        runners: processes that play.
+        address: of a cluster that is joined instead; empty: none is.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     torch.set_num_threads(1)
     started_here = not ray.is_initialized()
     with tempfile.TemporaryDirectory(prefix="fleetgym-ray-") as scratch:
         if started_here:
-            ray.init(
-                num_cpus=1 + runners,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=scratch,
-            )
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+            alone = {"num_cpus": 1 + runners, "include_dashboard": False, "_temp_dir": scratch}
+            ray.init(**quiet, **({"address": address} if address else alone))
         try:
             yield
         finally:

@@ -34,13 +34,14 @@ CURVE = ("slo_attainment", "goodput_rps", "ttft_p50_s", "ttft_p99_s", "e2e_mean_
 LAST_SEED = 2**31  # validation workloads have the seeds below
 
 
-def train_cluster(config: ClusterConfig, folder: Path, report: Report) -> Path:
+def train_cluster(config: ClusterConfig, folder: Path, report: Report, address: str = "") -> Path:
     """Runs a configuration, from the checkpoint in the folder on where there is one.
 
     Args:
         config: of the run.
         folder: of the run: checkpoints, the curve, weights.
         report: told of progress: what, how far, of how much.
+        address: of a Ray cluster; a session of its own if empty.
 
     Returns:
         The path of the weights.
@@ -48,7 +49,7 @@ def train_cluster(config: ClusterConfig, folder: Path, report: Report) -> Path:
     Raises:
         ScenarioError: the scenario is no cluster under single edits.
     """
-    with ray_session(config.ppo.runners):
+    with ray_session(config.ppo.runners, address):
         return _Run(config, folder, report).run()
 
 

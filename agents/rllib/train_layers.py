@@ -25,13 +25,14 @@ from fleetgym.agents.weights import save_weights
 ROLE = "layer"  # the policy that all agents share
 
 
-def train_layers(config: LayersConfig, folder: Path, report: Report) -> Path:
+def train_layers(config: LayersConfig, folder: Path, report: Report, address: str = "") -> Path:
     """Runs a configuration, from the checkpoints in the folder on where there are any.
 
     Args:
         config: of the run.
         folder: of the run: checkpoints, weights.
         report: told of progress: what, how far, of how much.
+        address: of a Ray cluster; a session of its own if empty.
 
     Returns:
         The path of the weights.
@@ -47,7 +48,7 @@ def train_layers(config: LayersConfig, folder: Path, report: Report) -> Path:
     forecaster = LoadForecaster(taught, folder, report)
     weights = folder / "forecaster.safetensors"
     save_weights(forecaster.run(), weights, {"curve": forecaster.curve})
-    with ray_session(config.ppo.runners):
+    with ray_session(config.ppo.runners, address):
         run = _Run(config, folder, weights, report)
         network = run.run()
     path = folder / f"{config.name}.safetensors"

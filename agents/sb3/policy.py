@@ -12,14 +12,22 @@ from torch import Tensor
 from fleetgym.agents.networks.cache import CacheNet, CacheTables
 from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.networks.fleet import FleetNet, Observation
+from fleetgym.agents.networks.offloading import OffloadNet, OffloadTables
 from fleetgym.agents.networks.requests import RequestNet, RequestTables
+from fleetgym.agents.weights import Network
 from fleetgym.envs.vm_rescheduling.types import VM_CHOSEN
 
 
 class TablePolicy(MaskableActorCriticPolicy):
-    """Actor and critic in one network; the observation's tables go to it as they are."""
+    """Actor and critic in one network; the observation's tables go to it as they are.
 
-    network: FleetNet | RequestNet | CacheNet | ExpertNet
+    Attributes:
+        kind: of network.
+        network: made by the width alone.
+    """
+
+    kind: type[Network]
+    network: Network
 
     def __init__(
         self,
@@ -33,11 +41,8 @@ class TablePolicy(MaskableActorCriticPolicy):
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
-        self.network = self._make()
+        self.network = self.kind(self._width)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr_schedule(1))
-
-    def _make(self) -> FleetNet | RequestNet | CacheNet | ExpertNet:
-        raise NotImplementedError
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Logits ``(B, n)`` of the flat action, and values ``(B, 1)``."""
@@ -81,10 +86,8 @@ class TablePolicy(MaskableActorCriticPolicy):
 class FleetPolicy(TablePolicy):
     """A `FleetNet`: which VM, then where to."""
 
+    kind = FleetNet
     network: FleetNet
-
-    def _make(self) -> FleetNet:
-        return FleetNet(self._width)
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert isinstance(obs, dict)
@@ -104,10 +107,8 @@ class FleetPolicy(TablePolicy):
 class RequestPolicy(TablePolicy):
     """A `RequestNet`: one edit of the running set, or going on."""
 
+    kind = RequestNet
     network: RequestNet
-
-    def _make(self) -> RequestNet:
-        return RequestNet(self._width)
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert isinstance(obs, dict)
@@ -121,10 +122,8 @@ class RequestPolicy(TablePolicy):
 class CachePolicy(TablePolicy):
     """A `CacheNet`: which candidate is left out of the cache."""
 
+    kind = CacheNet
     network: CacheNet
-
-    def _make(self) -> CacheNet:
-        return CacheNet(self._width)
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert isinstance(obs, dict)
@@ -138,10 +137,8 @@ class CachePolicy(TablePolicy):
 class LayerPolicy(TablePolicy):
     """An `ExpertNet`, shared by the layers: a style of each."""
 
+    kind = ExpertNet
     network: ExpertNet
-
-    def _make(self) -> ExpertNet:
-        return ExpertNet(self._width)
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert isinstance(obs, dict)
@@ -153,9 +150,23 @@ class LayerPolicy(TablePolicy):
         return logits.reshape(count, -1), values.reshape(count, -1).mean(1, keepdim=True)
 
 
+class OffloadPolicy(TablePolicy):
+    """An `OffloadNet`: the place of one task."""
+
+    kind = OffloadNet
+    network: OffloadNet
+
+    def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        assert isinstance(obs, dict)
+        seen = OffloadTables(obs["tasks"], obs["places"], obs["progress"], obs["advice"].long())
+        logits, values = self.network(seen)
+        return logits, values.unsqueeze(1)
+
+
 POLICIES: dict[str, type[TablePolicy]] = {
     "vm_rescheduling": FleetPolicy,
     "request_preemption": RequestPolicy,
     "expert_cache": CachePolicy,
     "expert_placement": LayerPolicy,
+    "mec_offloading": OffloadPolicy,
 }

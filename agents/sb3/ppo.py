@@ -20,6 +20,7 @@ from fleetgym.agents.config import PPO, Batch, TrainConfig
 from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.sb3.advised import AdvisedVecEnv
 from fleetgym.agents.sb3.joined import JoinedVecEnv
+from fleetgym.agents.sb3.planned import PlannedVecEnv
 from fleetgym.agents.sb3.policy import POLICIES, TablePolicy
 from fleetgym.agents.sb3.styled import StyledVecEnv
 from fleetgym.agents.sb3.timed_buffer import TimedRolloutBuffer
@@ -182,4 +183,6 @@ def _batch(config: TrainConfig, batch: Batch) -> FleetVecEnv:
         return WatchedVecEnv(env)
     if family.folder == "request_preemption":
         return AdvisedVecEnv(env)
+    if family.folder == "mec_offloading":
+        return PlannedVecEnv(env)
     return FleetVecEnv(env)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fleetgym.baselines.mec_offloading.simple import GreedyEFT
 from fleetgym.envs.core.view import View
 from fleetgym.envs.mec_offloading import FAMILY
+from fleetgym.scripts.bench import rllib_sampling
 from fleetgym.scripts.bench.figure import Figure, median_seconds
 
 SCENARIO = "cluster"
@@ -39,16 +40,16 @@ class Effort:
     worlds: int
 
 
-FULL, QUICK = Effort(5, 256), Effort(1, 16)
+FULL, QUICK = Effort(5, 64), Effort(1, 16)
 
 
 def measure(quick: bool = False) -> list[Figure]:
-    """Every figure, half a minute in all."""
+    """Every figure, a minute or two in all."""
     effort = QUICK if quick else FULL
     figures = []
     for setting, fields in SETTINGS.items():
         figures += [_single(setting, fields, effort), *_vector(setting, fields, effort)]
-    return [*figures, *_machine(effort)]
+    return [*figures, *_machine(effort), *rllib_sampling.measure(quick)]
 
 
 def _single(setting: str, fields: dict[str, Any], effort: Effort) -> Figure:

@@ -15,11 +15,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
+    ray_address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Of a Ray cluster that RLlib's runs join.")
+    ] = "",
 ) -> None:
     """Train an agent as a configuration says; a run that was cut off resumes."""
     from fleetgym.scripts.console import say, stages
     from fleetgym.scripts.train import train as run
 
     with stages() as report:
-        weights = run(config, folder or Path("runs") / config.stem, resume=resume, report=report)
+        where = folder or Path("runs") / config.stem
+        weights = run(config, where, resume=resume, report=report, ray_address=ray_address)
     say(f"wrote {weights}")

@@ -1,0 +1,1 @@
+"""Com-DDPG: deterministic policy gradients with agents that remember and talk."""
