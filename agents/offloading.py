@@ -1,4 +1,4 @@
-"""The offloading agent: a network that corrects where planners would send each task."""
+"""The offloading agent: each device's task goes where a network finds it likeliest."""
 
 from typing import Literal, cast
 
@@ -7,85 +7,25 @@ import torch
 from numpy.typing import NDArray
 
 from fleetgym.agents.networks.offloading import OffloadNet, OffloadTables
-from fleetgym.baselines.mec_offloading.planned import PLANNERS, PlannedPolicy
 from fleetgym.envs.core.errors import PolicyError
 from fleetgym.envs.core.view import View
 from fleetgym.envs.mec_offloading.scenario import MECOffloadingScenario
 from fleetgym.envs.mec_offloading.simulator import SCHEDULER
 from fleetgym.envs.mec_offloading.types import NOBODY, State
 
-ADVISORS = ("peft", "heft")  # planners that plan anew at each task; the strongest first
-Asked = tuple[NDArray[np.int64], NDArray[np.int64]]  # worlds and agents that are asked
 
-
-class PlanAdvisors:
-    """Planners on the view of each device, ready to be asked.
-
-    Args:
-        count: so many, the strongest.
-    """
-
-    def __init__(self, count: int = len(ADVISORS)) -> None:
-        names = ADVISORS[:count]
-        self._planners = [PlannedPolicy(name, PLANNERS[name], 0, again=True) for name in names]
-
-    def reset(self, view: View, worlds: NDArray[np.int64]) -> None:
-        """Begins anew in the worlds."""
-        for planner in self._planners:
-            planner.reset(view, worlds)
-
-    def advise(self, view: View) -> NDArray[np.int64]:
-        """The place each would choose, ``(B, agents, K)``; 0 for who is not asked."""
-        first = first_place(view)
-        said = [np.zeros((*_agents(view), 0), np.int64)]
-        for planner in self._planners:
-            (action,) = planner.act(view).values()
-            said.append(np.maximum(action - first, 0)[..., None])
-        return np.concatenate(said, 2)
-
-
-def first_place(view: View) -> int:
-    """The action of the first place: the no-op stands before it under distributed control.
-
-    Raises:
-        PolicyError: actions are scores or have messages.
-    """
-    scenario = cast(MECOffloadingScenario, view.scenario)
-    if scenario.action != "place" or scenario.symbols:
-        raise PolicyError(
-            f"scenario {scenario.name!r} has action={scenario.action!r} and "
-            f"symbols={scenario.symbols}: the agent chooses places: action='place', symbols=0"
-        )
-    return int(scenario.control == "distributed")
-
-
-def _agents(view: View) -> tuple[int, int]:
-    """Worlds and agents of each."""
-    (role,) = view.roles.values()
-    return view.num_worlds, len(role.agents)
-
-
-def asked_of(view: View) -> Asked:
-    """Worlds and agents that are asked about a task."""
-    state = cast(State, view.state())
-    worlds, agents = np.nonzero(state.asked != NOBODY)
-    return worlds, agents
-
-
-def tables_of(view: View, asked: Asked) -> dict[str, NDArray[np.float32]]:
-    """What the devices of those asked show: tasks ``(M, N, F)``, places, progress."""
+def look(view: View, worlds: NDArray[np.int64], agents: NDArray[np.int64]) -> OffloadTables:
+    """Tables ``(M, ...)`` of M agents that are asked; under central control of whose task it is."""
     ((role, shown),) = view.observation().items()
-    worlds, agents = asked
+    devices = agents
+    tasks = shown["tasks"]
     if role == SCHEDULER:
-        device = shown["focus"][worlds, 0].argmax(1)
-        tasks = shown["tasks"][worlds, 0, device]
-    else:
-        tasks = shown["tasks"][worlds, agents]
-    return {
-        "tasks": tasks,
-        "places": shown["places"][worlds, agents],
-        "progress": shown["progress"][worlds, agents],
-    }
+        tasks, devices = tasks[:, 0], shown["focus"][worlds, 0].argmax(1)
+    return OffloadTables(
+        torch.from_numpy(tasks[worlds, devices]),
+        torch.from_numpy(shown["places"][worlds, agents]),
+        torch.from_numpy(shown["progress"][worlds, agents]),
+    )
 
 
 class OffloadAgent:
@@ -100,28 +40,29 @@ class OffloadAgent:
 
     def __init__(self, name: str, network: OffloadNet) -> None:
         self.name, self._network = name, network
-        self._advisors = PlanAdvisors(network.planners)
 
     def reset(self, view: View, worlds: NDArray[np.int64]) -> None:
-        """The planners begin anew.
+        """Keeps nothing.
 
         Raises:
-            PolicyError: the scenario's actions are no places.
+            PolicyError: the scenario's actions are not places alone.
         """
-        first_place(view)
-        self._advisors.reset(view, worlds)
+        scenario = cast(MECOffloadingScenario, view.scenario)
+        if scenario.action != "place" or scenario.symbols:
+            raise PolicyError(
+                f"policy {self.name!r} chooses places: it plays action='place' with symbols=0, not "
+                f"scenario {scenario.name!r} with {scenario.action!r} and {scenario.symbols}"
+            )
+        self._first = int(scenario.control == "distributed")  # behind the no-op
 
     def act(self, view: View) -> dict[str, NDArray[np.int64]]:
         """The likeliest legal place of each agent that is asked."""
         ((role, mask),) = view.action_mask().items()
         action: NDArray[np.int64] = mask.argmax(2)
-        asked, first = asked_of(view), first_place(view)
-        if len(asked[0]):
-            seen = tables_of(view, asked)
-            advice = self._advisors.advise(view)[asked]
+        worlds, agents = np.nonzero(cast(State, view.state()).asked != NOBODY)
+        if len(worlds):
             with torch.inference_mode():
-                tables = OffloadTables(*map(torch.from_numpy, (*seen.values(), advice)))
-                logits = self._network.logits(tables).numpy()
-            legal = mask[asked][:, first:] == 1
-            action[asked] = first + np.where(legal, logits, -np.inf).argmax(1)
+                logits = self._network.logits(look(view, worlds, agents)).numpy()
+            legal = mask[worlds, agents, self._first :] == 1
+            action[worlds, agents] = self._first + np.where(legal, logits, -np.inf).argmax(1)
         return {role: action}

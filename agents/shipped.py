@@ -42,7 +42,7 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
             "agent-cluster": Baseline("agent-cluster", team, partial(_cluster, cluster)),
         }
     if family.folder == "mec_offloading":
-        summary = "shipped network, greedy: corrects where PEFT and HEFT, planned anew, would go"
+        summary = "shipped network, greedy: a place for each task, shared by the devices"
         return {"agent": Baseline("agent", summary, partial(_offloading, weights))}
     agents = [
         Baseline(

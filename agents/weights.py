@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from fleetgym.agents.networks.cache import CacheNet
 from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.networks.fleet import FleetNet
-from fleetgym.agents.networks.offloading import AloneNet, OffloadNet
+from fleetgym.agents.networks.offloading import OffloadNet
 from fleetgym.agents.networks.requests import RequestNet
 from fleetgym.envs.core.errors import PolicyError
 
@@ -23,7 +23,6 @@ NETWORKS: dict[str, type[Network]] = {
     "CacheNet": CacheNet,
     "ExpertNet": ExpertNet,
     "OffloadNet": OffloadNet,
-    "AloneNet": AloneNet,
 }
 
 

@@ -50,7 +50,7 @@ class ComDDPGConfig:
     communicates: bool = True
     critic: Literal["recurrent", "joint"] = "recurrent"
     worlds: int = 16
-    steps: int = 6_000
+    steps: int = 4_000
     kept: int = 2_000
     warm_up: int = 200
     updates: int = 1

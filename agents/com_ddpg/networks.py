@@ -7,7 +7,7 @@ bidirectional RNN across agents in both. Its full equations are not public, so t
 is encoded and how wide; that an LSTM reads the last few decisions; that the RNN has gated units
 (GRU); that an agent hears of others only what has had time to arrive, while its own state is fresh,
 so that the RNN runs once for each agent; that the critic, which is needed in training alone, sees
-all agents as they are and its value is the mean over them.
+all agents as they are and says what each of them will be paid.
 """
 
 from typing import NamedTuple
@@ -100,10 +100,10 @@ class RecurrentCritic(nn.Module):
         self.head = nn.Linear(2 * width, 1)
 
     def forward(self, now: Tensor, action: Tensor) -> Tensor:
-        """Values ``(B,)`` of actions ``(B, U, A)``."""
+        """Values ``(B, U)`` of actions ``(B, U, A)``."""
         read, _ = self.talk(self.mixed(torch.cat((self.encoder(now), action), 2)))
         values: Tensor = self.head(read).squeeze(2)
-        return values.mean(1)
+        return values
 
 
 class JointCritic(nn.Module):
@@ -116,13 +116,13 @@ class JointCritic(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(sizes.agents * (width + sizes.actions), 2 * width),
             nn.ReLU(),
-            nn.Linear(2 * width, 1),
+            nn.Linear(2 * width, sizes.agents),
         )
 
     def forward(self, now: Tensor, action: Tensor) -> Tensor:
-        """Values ``(B,)`` of actions ``(B, U, A)``."""
-        value: Tensor = self.head(torch.cat((self.encoder(now), action), 2).flatten(1)).squeeze(1)
-        return value
+        """Values ``(B, U)`` of actions ``(B, U, A)``."""
+        values: Tensor = self.head(torch.cat((self.encoder(now), action), 2).flatten(1))
+        return values
 
 
 class Team(nn.Module):

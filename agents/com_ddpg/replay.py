@@ -16,7 +16,7 @@ class Transitions(NamedTuple):
     now: Tensor  # (B, T, U, X)
     heard: Tensor  # (B, T, U, X)
     action: Tensor  # (B, U, A)
-    reward: Tensor  # (B,)
+    reward: Tensor  # (B, U)
     goes_on: Tensor  # (B,) 0 where the episode ended
     next_now: Tensor
     next_heard: Tensor
@@ -40,7 +40,8 @@ class Replay:
         """Keeps a step of every world.
 
         Args:
-            fields: "seen" ``(B, U, X)``, "action" ``(B, U, A)``, "reward" ``(B,)``, "goes_on".
+            fields: "seen" ``(B, U, X)``, "action" ``(B, U, A)``, "reward" ``(B, U)``,
+                "goes_on" ``(B,)``.
             lag: as `Memory.note` said, ``(B,)``.
             episode: number of the world's episode, ``(B,)``.
         """

@@ -30,7 +30,7 @@ WORKLOADS = 2**31  # seeds are drawn below this; validation workloads have the l
 CURVE = ("mean_makespan_s", "device_energy_j", "miss_rate", "server_load_cv")
 LEAST_NOISE = 0.1  # of the noise, in the end
 WORST = -20.0  # a step is paid no less: slowest speeds make episodes of minutes
-CALM = 1e-2  # weight of the squared logits of actions in the actor's loss: keeps them off the edges
+CALM = 1e-2  # weight of the squared logits of scores in the actor's loss: keeps them off the edges
 Float32 = NDArray[np.float32]
 
 
@@ -130,7 +130,7 @@ class _Run:
             noise = config.noise * left * rng.standard_normal(action.shape, np.float32)
             action = np.clip(action + noise, 0.0, 1.0)
         result = self._simulator.step({DEVICE: quantised(action)})
-        paid = result.reward.mean(1) * config.scale
+        paid = result.reward * config.scale
         fields = {
             "seen": seen,
             "action": action,
@@ -149,10 +149,10 @@ class _Run:
         with torch.no_grad():
             following = team.actor_target(seen.next_now, seen.next_heard)
             value = team.critic_target(seen.next_now, following)
-            target = seen.reward + config.gamma * seen.goes_on * value
+            target = seen.reward + config.gamma * seen.goes_on.unsqueeze(1) * value
         critic_loss = functional.smooth_l1_loss(team.critic(seen.now, seen.action), target)
         action = team.actor(seen.now, seen.heard)
-        edges = torch.logit(action, eps=1e-6).square().mean()
+        edges = torch.logit(action[..., :-2], eps=1e-6).square().mean()
         actor_loss = CALM * edges - team.critic(seen.now, action).mean()
         for loss, learner in ((critic_loss, team.critic), (actor_loss, team.actor)):
             parameters = list(learner.parameters())

@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
-from fleetgym.agents.networks.offloading import AloneNet, OffloadTables
+from fleetgym.agents.networks.offloading import OffloadNet, OffloadTables
 
 FORBIDDEN = -1e9  # logit
 
@@ -23,7 +23,7 @@ class OffloadModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):  # type:
 
     def setup(self) -> None:
         """Builds the network; RLlib adds settings of its own to ``model_config``."""
-        self.network = AloneNet(self.model_config["width"])
+        self.network = OffloadNet(self.model_config["width"])
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         return {Columns.ACTION_DIST_INPUTS: _masked(self.network, batch[Columns.OBS])}
@@ -31,7 +31,6 @@ class OffloadModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):  # type:
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
         """Values ``(B,)``."""
         return self.network.values(_tables(batch[Columns.OBS]))
-
 
     def make_target_networks(self) -> None:
         """The older network from which APPO measures how far it has gone."""
@@ -46,7 +45,7 @@ class OffloadModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):  # type:
         return {TARGET_NETWORK_ACTION_DIST_INPUTS: _masked(self.old_network, batch[Columns.OBS])}
 
 
-def _masked(network: AloneNet, seen: dict[str, Tensor]) -> Tensor:
+def _masked(network: OffloadNet, seen: dict[str, Tensor]) -> Tensor:
     """Logits ``(B, 1 + P)`` of the no-op and the places."""
     logits = network.logits(_tables(seen))
     whole = torch.cat((torch.zeros(len(logits), 1), logits), 1)
@@ -54,7 +53,4 @@ def _masked(network: AloneNet, seen: dict[str, Tensor]) -> Tensor:
 
 
 def _tables(seen: dict[str, Tensor]) -> OffloadTables:
-    nobody = torch.zeros((len(seen["tasks"]), 0), dtype=torch.int64)
-    return OffloadTables(
-        seen["tasks"].float(), seen["places"].float(), seen["progress"].float(), nobody
-    )
+    return OffloadTables(*(seen[name].float() for name in OffloadTables._fields))

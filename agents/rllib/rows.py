@@ -51,10 +51,10 @@ class AgentRows(VectorEnv[Any, Any, Any]):
             role.observation_space,
             role.action_space,
         )
-        self.observation_space = batch_space(role.observation_space, self.num_envs)
-        self.action_space = batch_space(role.action_space, self.num_envs)
         if not isinstance(role.action_space, spaces.Discrete):
             raise ScenarioError(f"{id}: rows of a batch need single actions with a mask")
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def begin(self) -> None:
         """All worlds begin anew on workloads drawn."""

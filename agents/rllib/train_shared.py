@@ -18,7 +18,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
 from fleetgym.agents.config import Report
-from fleetgym.agents.networks.offloading import AloneNet
+from fleetgym.agents.networks.offloading import OffloadNet
 from fleetgym.agents.offloading import OffloadAgent
 from fleetgym.agents.rllib.batch_runner import BatchEnvRunner
 from fleetgym.agents.rllib.config import SharedConfig
@@ -78,7 +78,7 @@ class _Run:
         self.algorithm: Algorithm = kind(config=algorithm_config(config))
         self.curve: list[dict[str, Any]] = []
 
-    def run(self) -> AloneNet:
+    def run(self) -> OffloadNet:
         """Trains to the end."""
         network, optimizer = self._learner()
         about = read_checkpoint(self.checkpoint, network, optimizer)
@@ -87,7 +87,7 @@ class _Run:
             self.algorithm.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.algorithm.learner_group, inference_only=True
             )
-        learnt = AloneNet(self.config.width)
+        learnt = OffloadNet(self.config.width)
         total = self.config.ppo.iterations
         for iteration in range(len(self.curve), total):
             result = self.algorithm.train()
@@ -109,7 +109,7 @@ class _Run:
         module = learner.module[DEFAULT_MODULE_ID].unwrapped()
         return module.network, learner.get_optimizer(DEFAULT_MODULE_ID)
 
-    def _judge(self, network: AloneNet) -> dict[str, float]:
+    def _judge(self, network: OffloadNet) -> dict[str, float]:
         """What the policy reaches on training workloads that no agent plays."""
         simulator, view = self._judged, View(self._judged)
         count = self.config.validation

@@ -158,7 +158,7 @@ class OffloadPolicy(TablePolicy):
 
     def _look(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert isinstance(obs, dict)
-        seen = OffloadTables(obs["tasks"], obs["places"], obs["progress"], obs["advice"].long())
+        seen = OffloadTables(obs["tasks"], obs["places"], obs["progress"])
         logits, values = self.network(seen)
         return logits, values.unsqueeze(1)
 

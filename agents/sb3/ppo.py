@@ -19,8 +19,8 @@ from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
 from fleetgym.agents.config import PPO, Batch, TrainConfig
 from fleetgym.agents.networks.experts import ExpertNet
 from fleetgym.agents.sb3.advised import AdvisedVecEnv
+from fleetgym.agents.sb3.focused import FocusedVecEnv
 from fleetgym.agents.sb3.joined import JoinedVecEnv
-from fleetgym.agents.sb3.planned import PlannedVecEnv
 from fleetgym.agents.sb3.policy import POLICIES, TablePolicy
 from fleetgym.agents.sb3.styled import StyledVecEnv
 from fleetgym.agents.sb3.timed_buffer import TimedRolloutBuffer
@@ -184,5 +184,5 @@ def _batch(config: TrainConfig, batch: Batch) -> FleetVecEnv:
     if family.folder == "request_preemption":
         return AdvisedVecEnv(env)
     if family.folder == "mec_offloading":
-        return PlannedVecEnv(env)
+        return FocusedVecEnv(env)
     return FleetVecEnv(env)
