@@ -42,8 +42,7 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
             "agent-cluster": Baseline("agent-cluster", team, partial(_cluster, cluster)),
         }
     if family.folder == "mec_offloading":
-        summary = "shipped network, greedy: a place for each task, shared by the devices"
-        return {"agent": Baseline("agent", summary, partial(_offloading, weights))}
+        return _offloading_agents(weights.parent)
     agents = [
         Baseline(
             "agent",
@@ -111,13 +110,48 @@ def _placing(weights: Path, seconds: float, seed: int) -> Policy:
     return PlacementAgent("agent", load_network(weights, ExpertNet))
 
 
-def _offloading(weights: Path, seconds: float, seed: int) -> Policy:
+# Names, files and what they are.
+OFFLOADING = (
+    ("agent", "mec-offloading-ppo", "devices share one network (RLlib, PPO)"),
+    ("agent-appo", "mec-offloading-appo", "devices share one network (RLlib, APPO)"),
+    ("agent-central", "mec-offloading", "one network under central control (SB3, MaskablePPO)"),
+)
+TALKING = (
+    ("com-ddpg", "DDPG with an LSTM of each device and a bidirectional RNN across them"),
+    ("com-ddpg-no-communication", "the same, actors hear nobody"),
+    ("com-ddpg-no-lstm", "the same, without memory"),
+    ("maddpg", "DDPG, actors alone and a critic of all (Lowe et al. 2017)"),
+)
+
+
+def _offloading_agents(folder: Path) -> dict[str, Baseline]:
+    found = {}
+    for name, file, summary in OFFLOADING:
+        weights = folder / f"{file}.safetensors"
+        if weights.exists():
+            make = partial(_offloading, weights, name)
+            found[name] = Baseline(name, f"shipped, greedy: {summary}", make)
+    for name, summary in TALKING:
+        weights = folder / f"{name}.safetensors"
+        if weights.exists():
+            found[name] = Baseline(name, f"shipped: {summary}", partial(_talking, weights))
+    return found
+
+
+def _offloading(weights: Path, name: str, seconds: float, seed: int) -> Policy:
     """Greedy: without a budget, and without draws."""
-    with _needing_torch("agent"):
+    with _needing_torch(name):
         from fleetgym.agents.networks.offloading import OffloadNet
         from fleetgym.agents.offloading import OffloadAgent
         from fleetgym.agents.weights import load_network
-    return OffloadAgent("agent", load_network(weights, OffloadNet))
+    return OffloadAgent(name, load_network(weights, OffloadNet))
+
+
+def _talking(weights: Path, seconds: float, seed: int) -> Policy:
+    """Without a budget, and without draws."""
+    with _needing_torch(weights.stem):
+        from fleetgym.agents.com_ddpg.policy import ComPolicy
+    return ComPolicy.load(weights)
 
 
 @contextmanager

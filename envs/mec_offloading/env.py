@@ -147,11 +147,19 @@ class MECOffloadingEnv(FleetEnv):
     | `daggen` | graphs by DAGGEN's knobs (`tasks`, `fat`, `density`, `regular`, `ccr`, `jump`), servers on a grid and linked in a ring, devices at random; no download |
     | `llm-layers` | a tensor-parallel language model: slices that hold much memory and exchange little data, often |
     | `toy` | one device, one server, three tasks; its optimum is known by hand |
+    | `alibaba-dags` | jobs of Alibaba's cluster trace of 2018; sizes by a documented rule, scaled to the scenario's means |
+    | `wfcommons`, `wfcommons-...` | scientific workflows, likewise |
+    | a file | task graphs: `.csv` of Alibaba's format, `.json` in WfFormat, `.npz` |
+
+    `sites="eua-melbourne"` puts servers at base stations of Melbourne and devices where the EUA data
+    set has users; `sites="topo4mec-..."` takes a network of Topo4MEC. Graphs of real traces are
+    split by content: no graph of the test workloads is among those of training.
 
     Training and test workloads (`split`) never share a seed.
 
     ## Baseline scores
-    `fleetgym evaluate MECOffloading --scenario cluster --policy NAME` measures them.
+    In `docs/results/mec-offloading.md`; `python -m fleetgym.scripts.results mec-offloading` plays
+    them again.
 
     ## Reference
     Gao et al., "Com-DDPG: A Multiagent Reinforcement Learning-based Offloading Strategy for Mobile

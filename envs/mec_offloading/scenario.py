@@ -40,6 +40,8 @@ class Edge:
 
     Attributes:
         servers: M.
+        sites: where they and the devices are: a generated grid if empty, "eua-melbourne", or a
+            network of Topo4MEC.
         side_m: of the square they and the devices are in.
         radius_m: within which a station covers devices.
         bandwidth_mhz: of a cell, each way.
@@ -55,6 +57,7 @@ class Edge:
     """
 
     servers: int = 2
+    sites: str = ""
     side_m: float = 400.0
     radius_m: float = 300.0
     bandwidth_mhz: float = 5.0

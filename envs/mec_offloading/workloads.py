@@ -10,6 +10,7 @@ import numpy as np
 from fleetgym.envs.core.errors import WorkloadError
 from fleetgym.envs.core.workload import Workload, WorkloadSource
 from fleetgym.envs.mec_offloading.scenario import MECOffloadingScenario
+from fleetgym.envs.mec_offloading.sites import located
 from fleetgym.envs.mec_offloading.types import Int64
 from fleetgym.traces import catalog_mec
 from fleetgym.traces.errors import nearest
@@ -18,6 +19,7 @@ from fleetgym.traces.schema_mec import (
     Applications,
     DeviceFleet,
     EdgeNetwork,
+    Float64,
     TaskGraph,
     from_edges,
 )
@@ -164,7 +166,7 @@ def source_of(scenario: MECOffloadingScenario) -> WorkloadSource:
 def source_of_graphs(
     scenario: MECOffloadingScenario, draw: GraphDraw, tasks: int, data: int, uses: int
 ) -> MECSource:
-    """Generated servers and devices, whose applications are drawn one by one.
+    """Servers and devices of the scenario, whose applications are drawn one by one.
 
     Args:
         scenario: of the servers and devices.
@@ -176,8 +178,8 @@ def source_of_graphs(
 
     def make(name: str, seed: int, rng: np.random.Generator) -> MECWorkload:
         area = area_of(scenario)
-        network = edge_fleet.network(area, scenario.servers, rng)
-        devices = devices_of(scenario, area, rng)
+        network, start = located(scenario, area, rng)
+        devices = devices_of(scenario, area, rng, start)
         return workload_of(
             name,
             seed,
@@ -234,9 +236,12 @@ def area_of(scenario: MECOffloadingScenario) -> edge_fleet.Area:
 
 
 def devices_of(
-    scenario: MECOffloadingScenario, area: edge_fleet.Area, rng: np.random.Generator
+    scenario: MECOffloadingScenario,
+    area: edge_fleet.Area,
+    rng: np.random.Generator,
+    start: Float64 | None = None,
 ) -> DeviceFleet:
-    """The scenario's devices, placed and perhaps walking."""
+    """The scenario's devices, from ``(U, 2)`` m or anywhere, and perhaps walking."""
     return edge_fleet.devices(
         area,
         scenario.devices,
@@ -246,6 +251,7 @@ def devices_of(
         kappa=scenario.kappa_e27 * 1e-27,
         walk=(steps_of(scenario), scenario.speed_m_s * scenario.move_ms * 1e-3),
         rng=rng,
+        start=start,
     )
 
 
