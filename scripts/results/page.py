@@ -1,5 +1,6 @@
 """Tables of results as a page of docs."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from fleetgym.scripts.results.tables import Results, Table
@@ -51,5 +52,7 @@ def _difference(found: Sequence[float]) -> str:
 
 def _number(value: float, sign: str = "") -> str:
     """Four significant digits, never in powers of ten below a million."""
+    if math.isnan(value):
+        return ""
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3
     return f"{value:{sign}.{digits}f}"

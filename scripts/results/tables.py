@@ -57,8 +57,8 @@ class Table:
         reference: the row that the others are compared with, seed by seed; empty: none is.
         policies: rows that need no more than a name, before ``rows``.
         seconds: budget of each policy for an episode.
-        bound: where metrics stand that no policy betters, as module:function of the scenario and a
-            workload; empty: there are none.
+        bound: where metrics stand that no policy betters (NaN where no bound is known), as
+            module:function of the scenario and a workload; empty: there are none.
         note: what the table shows.
     """
 
@@ -119,7 +119,8 @@ def play(table: Table, told: Callable[[str], None]) -> Results:
         if table.reference and name != table.reference:
             for metric in table.metrics[: table.compared]:
                 difference = of[metric] - values[table.reference][metric]
-                found[name][metric] += _mean_of(difference)
+                if np.isfinite(difference).all():
+                    found[name][metric] += _mean_of(difference)
     return found
 
 

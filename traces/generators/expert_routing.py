@@ -16,6 +16,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,27 +102,52 @@ def routing(
             f"{batch}: all must be positive, and fewer experts activated than there are"
         )
     rng = np.random.default_rng([seed, 0xE9E27])
-    popularity = rng.standard_normal((layers, num_experts)) * locality.popularity
-    topics = rng.standard_normal((TOPICS, layers, num_experts))
-    topics *= locality.topic_weight / np.sqrt(TOPICS)
+    popularity, topics = _experts(layers, num_experts, locality, rng)
     drawn = []
     for _ in range(batch):
-        logits = _logits(tokens, popularity, topics, locality, rng)
+        mood, own = _walks(tokens, popularity.shape, locality, rng)
+        logits = own + popularity
+        for m in range(TOPICS):  # one by one: BLAS adds in another order on another machine
+            logits += mood[:, m, None, None] * topics[m]
         order = np.argsort(-logits, axis=2, kind="stable")[:, :, :top_k].astype(np.int16)
         drawn.append(single_tokens(name, num_experts, order, _scores(logits)))
     return drawn[0] if batch == 1 else batched(drawn)
 
 
-def _logits(
-    tokens: int, popularity: Float64, topics: Float64, of: Locality, rng: np.random.Generator
-) -> Float64:
-    """``(T, L, E)``."""
+class Latents(NamedTuple):
+    """What a routing of single texts is made of, which nobody sees."""
+
+    popularity: Float64  # (L, E)
+    topics: Float64  # (TOPICS, L, E)
+    mood: Float64  # (T, TOPICS)
+    own: Float64  # (T, L, E)
+
+
+def latents(
+    *, tokens: int, layers: int, num_experts: int, locality: Locality, seed: int
+) -> Latents:
+    """What `routing` of the same arguments is made of, for one text."""
+    rng = np.random.default_rng([seed, 0xE9E27])
+    experts = _experts(layers, num_experts, locality, rng)
+    return Latents(*experts, *_walks(tokens, (layers, num_experts), locality, rng))
+
+
+def _experts(
+    layers: int, num_experts: int, of: Locality, rng: np.random.Generator
+) -> tuple[Float64, Float64]:
+    """Popularity ``(L, E)`` and what each topic means to each expert ``(TOPICS, L, E)``."""
+    popularity = rng.standard_normal((layers, num_experts)) * of.popularity
+    topics = rng.standard_normal((TOPICS, layers, num_experts))
+    topics *= of.topic_weight / np.sqrt(TOPICS)
+    return popularity, topics
+
+
+def _walks(
+    tokens: int, shape: tuple[int, ...], of: Locality, rng: np.random.Generator
+) -> tuple[Float64, Float64]:
+    """Topics ``(T, TOPICS)`` and own noise ``(T, L, E)`` over the tokens."""
     mood = _ar1(rng.standard_normal((tokens, TOPICS)), of.topic_memory)
-    logits = _ar1(rng.standard_normal((tokens, *popularity.shape)), of.own_memory)
-    logits += popularity
-    for m in range(TOPICS):  # one by one: the order in which BLAS adds differs between machines
-        logits += mood[:, m, None, None] * topics[m]
-    return logits
+    return mood, _ar1(rng.standard_normal((tokens, *shape)), of.own_memory)
 
 
 def _ar1(noise: Float64, memory: float) -> Float64:
