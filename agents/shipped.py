@@ -14,6 +14,8 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 
 def shipped(family: Family) -> Mapping[str, Baseline]:
     """The family's agents by name: none where no weights are shipped."""
+    if family.folder == "mec_offloading":
+        return _offloading_agents()
     weights = PRETRAINED / f"{family.folder.replace('_', '-')}.safetensors"
     if not weights.exists():
         return {}
@@ -41,8 +43,6 @@ def shipped(family: Family) -> Mapping[str, Baseline]:
             "agent": Baseline("agent", summary, partial(_serving, weights)),
             "agent-cluster": Baseline("agent-cluster", team, partial(_cluster, cluster)),
         }
-    if family.folder == "mec_offloading":
-        return _offloading_agents(weights.parent)
     agents = [
         Baseline(
             "agent",
@@ -124,15 +124,15 @@ TALKING = (
 )
 
 
-def _offloading_agents(folder: Path) -> dict[str, Baseline]:
+def _offloading_agents() -> dict[str, Baseline]:
     found = {}
     for name, file, summary in OFFLOADING:
-        weights = folder / f"{file}.safetensors"
+        weights = PRETRAINED / f"{file}.safetensors"
         if weights.exists():
             make = partial(_offloading, weights, name)
             found[name] = Baseline(name, f"shipped, greedy: {summary}", make)
     for name, summary in TALKING:
-        weights = folder / f"{name}.safetensors"
+        weights = PRETRAINED / f"{name}.safetensors"
         if weights.exists():
             found[name] = Baseline(name, f"shipped: {summary}", partial(_talking, weights))
     return found

@@ -50,7 +50,7 @@ class ComDDPGConfig:
     communicates: bool = True
     critic: Literal["recurrent", "joint"] = "recurrent"
     worlds: int = 16
-    steps: int = 4_000
+    steps: int = 2_000
     kept: int = 2_000
     warm_up: int = 200
     updates: int = 1
@@ -62,7 +62,7 @@ class ComDDPGConfig:
     noise: float = 0.2
     scale: float = 10.0
     validation: int = 16
-    every: int = 500
+    every: int = 250
 
 
 def load_com_ddpg_config(path: Path) -> ComDDPGConfig | None:

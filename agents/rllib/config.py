@@ -19,7 +19,7 @@ class ClusterPPO:
     """Multi-agent PPO: one policy for all instances, one for the router.
 
     Attributes:
-        worlds: stepped in turn, so that their decisions meet in one pass of the networks.
+        worlds: played at once, so that their decisions meet in one pass of the networks.
         runners: processes beside this one that play; 0 plays in this one.
         batch: decisions between two updates; minibatch, epochs: passes over them.
         iterations: updates.
@@ -50,9 +50,12 @@ class ClusterConfig:
         trainer: "rllib".
         id: environment.
         scenario, overrides: what is learnt on.
+        arrival_scales: loads that are learnt on in turn, ``ppo.worlds`` clusters each; empty: the
+            scenario's.
         seed: of everything random.
         width: hidden width of both networks.
-        validation: training workloads on which the curve is drawn; the last that can be drawn.
+        validation: training workloads of each load on which the curve is drawn; the last that can
+            be drawn.
         every: iterations between two points of the curve, and two checkpoints.
         ppo: of the algorithm.
     """
@@ -62,6 +65,7 @@ class ClusterConfig:
     id: str
     scenario: str
     overrides: dict[str, Any] = field(default_factory=dict)
+    arrival_scales: tuple[float, ...] = ()
     seed: int = 0
     width: int = 64
     validation: int = 8

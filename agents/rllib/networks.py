@@ -26,7 +26,7 @@ PRESENT, RUNNING, WAITING, SWAPPED = (
     REQUEST_FEATURES.index(n) for n in ("present", "running", "waiting", "swapped")
 )
 FORBIDDEN = -1e9  # logit
-FOLLOW = 3.0  # logit of what the first rule advises, before training
+FOLLOW = 1.5  # logit of what the first rule advises, before training
 CROWD = 32.0  # requests, or instances, by which sums are divided
 
 Seen = Mapping[str, Tensor]

@@ -14,8 +14,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
 from fleetgym.agents.networks.offloading import OffloadNet, OffloadTables
-
-FORBIDDEN = -1e9  # logit
+from fleetgym.agents.rllib.networks import FORBIDDEN
 
 
 class OffloadModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):  # type: ignore[misc]

@@ -6,26 +6,30 @@ Adam moments for each network, with how far the run has come.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
+from fleetgym.agents.rllib.cluster_rows import ClusterRows
+from fleetgym.agents.rllib.cluster_runner import ClusterRunner
 from fleetgym.agents.rllib.config import ClusterConfig
-from fleetgym.agents.rllib.env import ServingEnv
 from fleetgym.agents.rllib.modules import ServingModule
 from fleetgym.agents.rllib.policy import ClusterPolicy, shape_of
 from fleetgym.agents.rllib.session import HomelessPPO, ray_session
 from fleetgym.agents.rllib.weights import ClusterNet, save_cluster
 from fleetgym.envs.core.errors import PolicyError, ScenarioError
 from fleetgym.envs.core.registration import family_of
+from fleetgym.envs.core.simulator import Simulator
 from fleetgym.envs.core.view import View
+from fleetgym.envs.core.workload import Workload
 from fleetgym.envs.request_preemption.scenario import RequestPreemptionScenario
 
 Report = Callable[[str, int, int], None]
@@ -68,8 +72,8 @@ class _Run:
         self.shape = {"width": config.width, **shape_of(scenario)}
         self.network = ClusterNet(**self.shape)
         self.done, self.curve = 0, list[dict[str, float]]()
-        self.judge = Judge(config, scenario)
-        self.algorithm = HomelessPPO(config=_ppo_config(config, self.shape, self._begun()))
+        self.judge = Judge(config)
+        self.algorithm = HomelessPPO(config=algorithm_config(config, self.shape, self._begun()))
 
     def run(self) -> Path:
         """Trains to the end, and returns the path of the weights."""
@@ -149,28 +153,42 @@ class _Run:
         self.curve.append({"iteration": self.done, "return": paid, **reached})
 
 
-def _ppo_config(config: ClusterConfig, shape: dict[str, int], begun: int) -> PPOConfig:
+def algorithm_config(config: ClusterConfig, shape: dict[str, int], begun: int) -> PPOConfig:
     """RLlib's configuration; episodes differ from those before the run was resumed."""
     ppo = config.ppo
-    specs = {
-        role: RLModuleSpec(module_class=ServingModule, model_config={"role": role, **shape})
-        for role in ROLES
-    }
     drawn = np.random.default_rng([config.seed, begun]).integers(2**30)
-    played = {
+    played: dict[str, Any] = {
         "id": config.id,
         "scenario": config.scenario,
-        "overrides": {**config.overrides, "split": "train"},
+        "worlds": ppo.worlds,
+        "batches": [{**fields, "split": "train"} for fields in loads(config)],
+    }
+    rows = ClusterRows(config.id, config.scenario, played["batches"][0], worlds=1, seed=[0])
+    specs = {
+        role: RLModuleSpec(
+            module_class=ServingModule,
+            observation_space=rows.shown[role],
+            action_space=rows.actions[role],
+            model_config={"role": role, **shape},
+        )
+        for role in ROLES
     }
     return (
         PPOConfig()
-        .environment(ServingEnv, env_config=played, disable_env_checking=True)
+        .environment(
+            "fleetgym",  # a name; the runner makes its own batches
+            env_config=played,
+            observation_space=rows.observation_space,
+            action_space=rows.action_space,
+            disable_env_checking=True,
+        )
         .framework("torch")
         .env_runners(
+            env_runner_cls=ClusterRunner,
             num_env_runners=ppo.runners,
-            num_envs_per_env_runner=ppo.worlds,
+            num_envs_per_env_runner=1,
             rollout_fragment_length="auto",
-            batch_mode="truncate_episodes",
+            batch_mode="complete_episodes",
         )
         .learners(num_learners=0, num_gpus_per_learner=0)
         .multi_agent(
@@ -196,28 +214,39 @@ def _ppo_config(config: ClusterConfig, shape: dict[str, int], begun: int) -> PPO
     )
 
 
+def loads(config: ClusterConfig) -> list[dict[str, Any]]:
+    """Fields of the scenario at each load."""
+    scales = config.arrival_scales
+    return [{**config.overrides, "arrival_scale": scale} for scale in scales] or [config.overrides]
+
+
 class Judge:
     """Plays a policy on workloads that the agents do not learn on.
 
     Args:
         config: of the run.
-        scenario: that is learnt on.
     """
 
-    def __init__(self, config: ClusterConfig, scenario: RequestPreemptionScenario) -> None:
+    def __init__(self, config: ClusterConfig) -> None:
         family = family_of(config.id)
-        source = family.workloads(scenario)
-        self._simulator = family.simulate(scenario, source, config.validation)
-        worlds = range(config.validation)
-        self._workloads = [source.draw(LAST_SEED - 1 - world) for world in worlds]
+        self._simulators = []
+        for fields in loads(config):
+            scenario = family.scenario(config.scenario, {**fields, "split": "train"})
+            source = family.workloads(scenario)
+            drawn = [source.draw(LAST_SEED - 1 - n) for n in range(config.validation)]
+            self._simulators.append((family.simulate(scenario, source, len(drawn)), drawn))
 
     def metrics(self, policy: ClusterPolicy) -> dict[str, float]:
-        """Mean metrics at the end of the episodes."""
-        simulator = self._simulator
-        simulator.reset(self._workloads)
+        """Mean metrics at the end of the episodes, of all loads."""
+        found = [self._played(policy, *on) for on in self._simulators]
+        return {name: float(np.mean([one[name] for one in found])) for name in CURVE}
+
+    def _played(
+        self, policy: ClusterPolicy, simulator: Simulator, workloads: list[Workload]
+    ) -> Mapping[str, NDArray[np.float64]]:
+        simulator.reset(workloads)
         view = View(simulator)
         policy.reset(view, np.arange(simulator.num_worlds))
         while not simulator.over().all():
             simulator.step(policy.act(view))
-        found = simulator.metrics()
-        return {name: float(found[name].mean()) for name in CURVE}
+        return simulator.metrics()

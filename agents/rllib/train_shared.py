@@ -3,18 +3,21 @@
 A checkpoint is a safetensors file of weights and Adam moments, with how far the run has come.
 """
 
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPO, APPOConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from safetensors import safe_open
 
 from fleetgym.agents.checkpoint import read_checkpoint, write_checkpoint
 from fleetgym.agents.config import Report
@@ -75,15 +78,13 @@ class _Run:
         self._source = family.workloads(scenario)
         self._judged = family.simulate(scenario, self._source, config.validation)
         kind = HomelessAPPO if config.algorithm == "APPO" else HomelessPPO
-        self.algorithm: Algorithm = kind(config=algorithm_config(config))
-        self.curve: list[dict[str, Any]] = []
+        self.curve = saved_curve(self.checkpoint)
+        self.algorithm: Algorithm = kind(config=algorithm_config(config, len(self.curve)))
 
     def run(self) -> OffloadNet:
         """Trains to the end."""
         network, optimizer = self._learner()
-        about = read_checkpoint(self.checkpoint, network, optimizer)
-        if about is not None:
-            self.curve = about["curve"]
+        if read_checkpoint(self.checkpoint, network, optimizer) is not None:
             self.algorithm.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.algorithm.learner_group, inference_only=True
             )
@@ -98,7 +99,8 @@ class _Run:
             write_checkpoint(self.checkpoint, network, optimizer, {"curve": self.curve})
             text = f"mean makespan {reached['mean_makespan_s']:.3f} s"
             self.report(text, iteration + 1, total)
-        learnt.load_state_dict(network.state_dict())
+        # APPO's learner is a thread, which may have gone on: what was saved last is what counts.
+        read_checkpoint(self.checkpoint, learnt, torch.optim.Adam(learnt.parameters()))
         self.algorithm.stop()
         shutil.rmtree(self.algorithm.logdir, ignore_errors=True)
         return learnt.eval()
@@ -122,9 +124,24 @@ class _Run:
         return {name: float(found[name].mean()) for name in CURVE}
 
 
-def algorithm_config(config: SharedConfig) -> AlgorithmConfig:
-    """RLlib's configuration of a run."""
+def saved_curve(checkpoint: Path) -> list[dict[str, Any]]:
+    """The curve of an earlier process of the run, one point an iteration."""
+    if not checkpoint.exists():
+        return []
+    with safe_open(checkpoint, "pt") as file:
+        curve: list[dict[str, Any]] = json.loads(file.metadata()["about"])["curve"]
+    return curve
+
+
+def algorithm_config(config: SharedConfig, begun: int = 0) -> AlgorithmConfig:
+    """RLlib's configuration of a run of which so many iterations are done.
+
+    The learning rate falls to a tenth, linearly.
+    """
     ppo = config.ppo
+    first, last = (1.0 - 0.9 * done / ppo.iterations for done in (begun, ppo.iterations))
+    left = (ppo.iterations - begun) * ppo.batch
+    falling = [[0, first * ppo.learning_rate], [max(1, left), last * ppo.learning_rate]]
     played: dict[str, Any] = {
         "id": config.id,
         "scenario": config.scenario,
@@ -153,7 +170,7 @@ def algorithm_config(config: SharedConfig) -> AlgorithmConfig:
         .learners(num_learners=0, num_gpus_per_learner=0)
         .rl_module(rl_module_spec=spec)
         .training(
-            lr=ppo.learning_rate,
+            lr=falling,
             gamma=ppo.gamma,
             lambda_=ppo.gae_lambda,
             clip_param=ppo.clip,
@@ -163,7 +180,7 @@ def algorithm_config(config: SharedConfig) -> AlgorithmConfig:
             grad_clip=ppo.max_grad_norm,
             train_batch_size_per_learner=ppo.batch,
         )
-        .debugging(seed=config.seed, log_level="ERROR")
+        .debugging(seed=config.seed + begun, log_level="ERROR")
     )
     if config.algorithm == "PPO":
         made.training(

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("ray")
+
 from fleetgym.agents.rllib.advisors import ADVISORS, ClusterAdvisors
+from fleetgym.agents.rllib.cluster_rows import ClusterRows
+from fleetgym.agents.rllib.cluster_runner import ClusterRunner
+from fleetgym.agents.rllib.config import ClusterConfig, ClusterPPO
 from fleetgym.agents.rllib.networks import FOLLOW, FORBIDDEN
 from fleetgym.agents.rllib.policy import ClusterPolicy
+from fleetgym.agents.rllib.train import algorithm_config
 from fleetgym.agents.rllib.weights import ClusterNet, load_cluster, save_cluster
 from fleetgym.baselines.request_preemption.kernel_policy import by_role
 from fleetgym.envs.core.errors import PolicyError, ScenarioError
@@ -23,8 +29,6 @@ from fleetgym.envs.request_preemption.observe import (
     WORLD_FEATURES,
 )
 
-pytest.importorskip("ray")
-
 TINY = {"requests": 24, "slots": 16, "instances": 2, "arrival_scale": 0.6}
 CONFIG = """
 name = "tiny"
@@ -32,6 +36,7 @@ trainer = "rllib"
 id = "RequestPreemption"
 scenario = "cluster-4"
 overrides = { requests = 24, slots = 16, instances = 2, max_steps = 300 }
+arrival_scales = [0.6, 0.3]
 width = 8
 validation = 2
 every = 1
@@ -141,24 +146,75 @@ def test_other_actions_are_refused(network):
         played(ClusterPolicy("any", network), preemption="chosen")
 
 
-def test_environment_asks_who_has_a_choice_and_pays_the_team():
-    from fleetgym.agents.rllib.env import ServingEnv
+def _runner(**ppo):
+    config = ClusterConfig(
+        "rows",
+        "rllib",
+        "RequestPreemption",
+        "cluster-4",
+        {**TINY, "max_steps": 2_000},
+        (0.6, 0.5),
+        ppo=ClusterPPO(worlds=2, **ppo),
+    )
+    return ClusterRunner(config=algorithm_config(config, {"width": 8, "ways": 1, "pins": 0}, 0))
 
-    env = ServingEnv({"id": "RequestPreemption", "scenario": "cluster-4", "overrides": TINY})
-    observations, _ = env.reset(seed=3)
-    rng, paid, over = np.random.default_rng(0), 0.0, False
-    while not over:
-        ((agent, seen),) = observations.items()
-        legal = np.flatnonzero(seen["action_mask"])
-        assert len(legal) > 1
-        assert env.observation_spaces[agent].contains(seen)
-        action = {agent: rng.choice(legal[:3])}
-        observations, rewards, terminated, truncated, _ = env.step(action)
-        assert set(rewards.values()) == {rewards["router"]}
-        paid += rewards["router"]
-        over = terminated["__all__"] or truncated["__all__"]
-    assert set(observations) == set(env.possible_agents)
-    assert paid == pytest.approx(float(env._env.simulator.shown.paid.sum()))
+
+def test_rows_ask_who_has_a_choice_and_pay_the_team():
+    rows = ClusterRows("RequestPreemption", "cluster-4", TINY, worlds=3, seed=[0])
+    rows.begin()
+    rng, paid, asked = np.random.default_rng(0), np.zeros(3), set()
+    while not rows.over().all():
+        chosen = {}
+        for role, worlds, agents, seen in rows.choices():
+            asked |= {rows.agents[role][agent] for agent in agents}
+            assert not rows.over()[worlds].any()
+            for n in range(len(worlds)):
+                assert rows.shown[role].contains({k: t[n] for k, t in seen.items()})
+            assert (seen["action_mask"].sum(1) > 1).all()
+            legal = [np.flatnonzero(row)[:3] for row in seen["action_mask"]]
+            chosen[role] = worlds, np.array([rng.choice(some) for some in legal])
+        paid += rows.take(chosen)
+    assert asked == {"router", "instance_0", "instance_1"}
+    assert rows.simulator.metrics()["illegal_actions"].sum() == 0
+    assert paid == pytest.approx(rows.simulator.shown.paid.sum(1))
+
+
+def test_an_episode_holds_what_a_team_decided_and_was_paid():
+    runner = _runner()
+    teams = runner.sample(num_timesteps=1)
+    assert len(teams) == 4, "two clusters of each load"
+    paid = np.concatenate([rows.simulator.shown.paid.sum(1) for rows in runner._batches])
+    for team, whole in zip(teams, paid, strict=True):
+        assert team.is_terminated
+        assert len(team) == sum(map(len, team.agent_episodes.values()))
+        router = team.agent_episodes["router"]
+        assert router.get_return() == pytest.approx(whole, abs=1e-3), "it is asked first of all"
+        for agent, episode in team.agent_episodes.items():
+            assert episode.module_id == agent.split("_")[0]
+            assert episode.get_return() <= whole + 1e-3
+            masks = episode.get_observations()["action_mask"][:-1]
+            actions = episode.get_actions()[:, None]
+            assert (np.take_along_axis(masks, actions, 1) == 1).all()
+
+
+def test_greedy_agents_play_what_the_policy_plays():
+    """Training and the policy see the same, whatever the control."""
+    torch.manual_seed(0)
+    runner = _runner()
+    network = ClusterNet(8, 1, 0).eval()
+    for role in ("router", "instance"):
+        net = runner.module[role].network
+        torch.nn.init.normal_(net.trust.weight, std=3.0)
+        getattr(network, role).load_state_dict(net.state_dict())
+    runner.sample(num_timesteps=1, explore=False)
+    for rows in runner._batches:
+        alone = rows.simulator.like(2)
+        alone.reset(rows.simulator.workloads)
+        view, policy = View(alone), ClusterPolicy("same", network)
+        policy.reset(view, np.arange(2))
+        while not alone.over().all():
+            alone.step(policy.act(view))
+        assert alone.digest().tolist() == rows.simulator.digest().tolist()
 
 
 @pytest.mark.rllib
