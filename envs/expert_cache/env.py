@@ -130,8 +130,8 @@ class ExpertCacheEnv(FleetEnv):
     workloads (`split`) that are generated never share a seed.
 
     ## Baseline scores
-    Hit rates at `capacity=0.25` stand in `tests/baselines/expert_cache/test_hit_rates.py`, which
-    holds them.
+    In `docs/results/expert-cache.md`; `python -m fleetgym.scripts.results expert-cache` plays them
+    again.
 
     ## Reference
     Zhong et al., "HybriMoE: Hybrid CPU-GPU Scheduling and Cache Management for Efficient MoE

@@ -123,8 +123,8 @@ class ExpertPlacementEnv(FleetEnv):
     Training and test workloads (`split`) that are drawn never share a seed.
 
     ## Baseline scores
-    `fleetgym evaluate expert-placement --policy NAME` plays a baseline; `fleetgym info
-    expert-placement` lists them.
+    In `docs/results/expert-placement.md`, for every drift; `python -m fleetgym.scripts.results
+    expert-placement` plays them again.
 
     ## Reference
     DeepSeek-AI, "Expert Parallelism Load Balancer", https://github.com/deepseek-ai/EPLB, 2025, and
