@@ -2,7 +2,7 @@
 
 import math
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.mec_offloading.events import drop, push
 from fleetgym.envs.mec_offloading.types import (
     AT_PROCESSORS,
@@ -45,7 +45,7 @@ from fleetgym.envs.mec_offloading.types import (
 )
 
 
-@inner
+@folded
 def processor_of(i: Int64, task: int) -> int:
     """The processor where a task is placed."""
     at = i[AT_TASKS] + task * TASK
@@ -53,7 +53,7 @@ def processor_of(i: Int64, task: int) -> int:
     return int(i[at + T_DEVICE] if node < 0 else i[N_DEVICES] + node)
 
 
-@inner
+@folded
 def enqueue_task(i: Int64, p: int, task: int) -> None:
     """Puts a task last in a processor's queue."""
     at, tasks = i[AT_PROCESSORS] + p * PROCESSOR, i[AT_TASKS]
@@ -81,7 +81,7 @@ def unqueue_task(i: Int64, p: int, task: int) -> None:
         i[at + P_TAIL] = before
 
 
-@inner
+@folded
 def start_tasks(i: Int64, f: Float64, p: int) -> None:
     """Starts tasks from the head of a queue while there are cores.
 
@@ -136,3 +136,14 @@ def share_cores(i: Int64, f: Float64) -> None:
             push(i, i[row + T_END], FINISH, task)
         i[at + P_SINCE] = i[CLOCK]
         i[at + P_DIRTY] = 0
+
+
+@inner
+def work_done(i: Int64, f: Float64, p: int, task: int) -> int:
+    """Nanoseconds of a core that a running task of a server has had."""
+    row = i[AT_TASKS] + task * TASK
+    if not i[RULE_SHARED]:
+        return int(i[CLOCK] - i[row + T_START])
+    since = i[CLOCK] - i[i[AT_PROCESSORS] + p * PROCESSOR + P_SINCE]
+    left = f[i[FA_REMAIN] + task] - f[i[FA_RATE] + p] * since
+    return int((i[row + T_CYCLES] - left) * 1e9 / f[i[FA_SPEED] + p])

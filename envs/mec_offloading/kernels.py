@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fleetgym.envs.core.jit import inner, kernel
+from fleetgym.envs.core.jit import folded, inner, kernel
 from fleetgym.envs.core.status import DONE, ILLEGAL
 from fleetgym.envs.hardware.cpu import SHARES
 from fleetgym.envs.mec_offloading.events import KIND
@@ -87,7 +87,7 @@ class Prices(NamedTuple):
     own: float  # weight of a device's own reward beside the team's mean
 
 
-@inner
+@folded
 def decide(i: Int64, f: Float64, task: int, action: int) -> int:
     """Places a task; ``action`` is a place: frequencies of the device, servers, cloud."""
     levels = i[N_LEVELS]
@@ -131,7 +131,7 @@ def speak(i: Int64, f: Float64, u: int, symbol: int) -> None:
     enqueue(i, f, u, i[N_MESSAGES] + u)
 
 
-@inner
+@folded
 def scores_fit(action: Int64) -> bool:
     """Whether every part of a continuous action is in range."""
     fits = True
@@ -140,7 +140,7 @@ def scores_fit(action: Int64) -> bool:
     return fits
 
 
-@inner
+@folded
 def decide_agent(i: Int64, f: Float64, agent: int, action: Int64, mask: Int8, task: int) -> int:
     """Carries out what one agent has chosen; returns its status."""
     distributed, symbols = i[RULE_DISTRIBUTED], i[N_SYMBOLS]
@@ -163,7 +163,7 @@ def decide_agent(i: Int64, f: Float64, agent: int, action: Int64, mask: Int8, ta
     return int(decide(i, f, task, chosen - first))
 
 
-@inner
+@folded
 def pay(i: Int64, f: Float64, reward: Float64, status: Int8, prices: Prices) -> None:
     """Writes the reward ``(agents, terms + 1)``: what devices have cost since the last decision."""
     devices, agents = i[N_DEVICES], i[N_AGENTS]
@@ -197,7 +197,7 @@ def pay(i: Int64, f: Float64, reward: Float64, status: Int8, prices: Prices) -> 
         row[len(TERMS)] = row[0] + row[1] + row[2] + row[3]
 
 
-@inner
+@folded
 def step_world(
     i: Int64, f: Float64, h: Int64, g: Float64, shown: Shown, b: int, actions: Int64, prices: Prices
 ) -> None:

@@ -13,6 +13,7 @@ from fleetgym.envs.mec_offloading import types as t
 from fleetgym.envs.mec_offloading.scenario import MECOffloadingScenario
 from fleetgym.envs.mec_offloading.types import Float64, Int64, Shown, State
 
+LINE = 8  # numbers of 64 bits in a line of cache
 SLACK = 64  # events, so that the list is seldom moved to its start
 
 
@@ -28,6 +29,7 @@ class Sizes:
     uses: int
     apps: int
     positions: int
+    failures: int
 
     @classmethod
     def of(cls, capacity: Mapping[str, int]) -> "Sizes":
@@ -48,7 +50,8 @@ class Sizes:
     @property
     def events(self) -> int:
         """Room of the list of events: one for each flight, task, application, device, failure."""
-        return self.uses + self.tasks + self.apps + self.devices + 2 * self.apps + 2 * SLACK
+        of_world = self.uses + self.tasks + self.apps + self.devices
+        return of_world + 2 * self.failures + 2 * SLACK
 
 
 class Row(NamedTuple):
@@ -100,6 +103,7 @@ def float_rows(sizes: Sizes) -> dict[str, Row]:
         "mean": Row(t.FA_MEAN, (2, u, m)),
         "app_floats": Row(t.FA_APPS, (sizes.apps, 2)),
         "paid": Row(t.FA_PAID, (u, 3)),
+        "fetch": Row(t.FA_FETCH, (2, nodes + 1)),
     }
 
 
@@ -126,25 +130,37 @@ def hidden_float_rows(sizes: Sizes) -> dict[str, Row]:
 
 def length(rows: Mapping[str, Row], head: int = 0) -> int:
     """Numbers in a row that holds the tables behind a head."""
-    return head + sum(int(np.prod(row.shape)) for row in rows.values())
+    return _padded(head) + sum(_padded(int(np.prod(row.shape))) for row in rows.values())
+
+
+def _padded(numbers: int) -> int:
+    """So many numbers and those that fill their last line of cache: tables share no line."""
+    return -(-numbers // LINE) * LINE
+
+
+def _aligned(b: int, numbers: int, dtype: type) -> NDArray[np.generic]:
+    """Zeros ``(b, numbers)`` that begin at a line of cache."""
+    room = np.zeros(b * numbers + LINE, dtype)
+    first = -(room.ctypes.data // room.itemsize) % LINE
+    return room[first : first + b * numbers].reshape(b, numbers)
 
 
 def views(array: NDArray[np.generic], rows: Mapping[str, Row], head: int = 0) -> dict[str, Int64]:
     """Each table of B rows ``(B, length)`` by name, ``(B, *shape)``, as a view."""
-    found, at = {}, head
+    found, at = {}, _padded(head)
     for name, row in rows.items():
         size = int(np.prod(row.shape))
         found[name] = array[:, at : at + size].reshape(len(array), *row.shape)
-        at += size
+        at += _padded(size)
     return found  # type: ignore[return-value]
 
 
 def write_offsets(head: Int64, rows: Mapping[str, Row], start: int = 0) -> None:
     """Writes where each table begins into the heads ``(B, HEAD)`` of rows."""
-    at = start
+    at = _padded(start)
     for row in rows.values():
         head[:, row.at] = at
-        at += int(np.prod(row.shape))
+        at += _padded(int(np.prod(row.shape)))
 
 
 @dataclass(frozen=True)
@@ -172,10 +188,10 @@ def allocate(sizes: Sizes, agents: int, levels: int, b: int) -> World:
     ints, floats = int_rows(sizes, agents, levels), float_rows(sizes)
     hidden, hidden_floats = hidden_rows(sizes), hidden_float_rows(sizes)
     rows = (
-        np.zeros((b, length(ints, t.HEAD)), np.int64),
-        np.zeros((b, length(floats)), np.float64),
-        np.zeros((b, length(hidden, t.HIDDEN)), np.int64),
-        np.zeros((b, length(hidden_floats)), np.float64),
+        _aligned(b, length(ints, t.HEAD), np.int64),
+        _aligned(b, length(floats), np.float64),
+        _aligned(b, length(hidden, t.HIDDEN), np.int64),
+        _aligned(b, length(hidden_floats), np.float64),
     )
     write_offsets(rows[0], ints, t.HEAD)
     write_offsets(rows[0], floats)

@@ -14,7 +14,7 @@ from fleetgym.envs.mec_offloading.types import Float64, Int64
 from fleetgym.envs.mec_offloading.workloads import MECWorkload
 from fleetgym.traces.schema_mec import TaskGraph
 
-KEY_BITS = 16  # of a key, for the task's own number: ties go to the lower one
+KEY_BITS = 16  # of a key, for the task's place in topological order: ties go to the earlier one
 MOST_RANK = 2**46
 
 
@@ -85,7 +85,7 @@ def check_fits(workload: MECWorkload, sizes: Sizes) -> None:
         ("positions", len(workload.devices.track), sizes.positions),
         ("tasks (a key has room for)", int(tasks.sum()), 2**KEY_BITS),
         ("servers (a set has room for)", sizes.servers, t.MAX_SERVERS),
-        ("failures", len(workload.failures), sizes.apps + 16),
+        ("failures", len(workload.failures), sizes.failures),
     ):
         if size > most:
             raise WorkloadError(
@@ -187,6 +187,8 @@ def _load_applications(
         fastest = critical_path(order, cost.edges, cost.run.min(axis=1))
         rank = ranks(scenario.priority, graph, cost, deadline)
         row = world.h["apps"][0, app]
+        if scenario.planned:
+            rank = _parents_first(rank, graph)
         _load_graph(world, graph, app, device, rank, at, workload)
         row[t.A_DEVICE], row[t.A_ARRIVAL], row[t.A_FINISH] = device, arrival, -1
         row[t.A_DEADLINE], row[t.A_CRITICAL] = deadline, int(fastest)
@@ -197,6 +199,18 @@ def _load_applications(
         world.g["app_floats"][0, app] = 1 / float(home.sum()), 1 / max(joules, 1e-9)
         events.append((arrival, t.APPEAR, app))
     return events
+
+
+def _parents_first(rank: Int64, graph: TaskGraph) -> Int64:
+    """No rank above a parent's: a processor that keeps to an order must not wait for a later task.
+
+    HEFT's ranks are such by themselves; those of PEFT and AHP are not.
+    """
+    least = rank.copy()
+    place = np.argsort(graph.order)
+    for parent, child in graph.edges[np.argsort(place[graph.edges[:, 0]], kind="stable")].tolist():
+        least[child] = min(least[child], least[parent])
+    return least
 
 
 class Counters:
@@ -275,7 +289,7 @@ def _load_graph(
     waits = made & (producer[of_data] >= 0)
     tasks[:, t.T_WAITING] = np.bincount(of_task[waits], minlength=n)
     tasks[:, t.T_NEXT] = t.NOBODY
-    number = at.tasks + np.arange(n)
+    number = at.tasks + np.argsort(graph.order)
     tasks[:, t.T_KEY] = (-np.clip(rank, -MOST_RANK, MOST_RANK) << KEY_BITS) + number
     by_task = np.argsort(of_task[made], kind="stable")
     readers = of_task[made][by_task]

@@ -1,6 +1,6 @@
 """A world on its way from one decision to the next: which event is next, and who is asked."""
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.mec_offloading.compute import share_cores, start_tasks
 from fleetgym.envs.mec_offloading.events import KIND, push
 from fleetgym.envs.mec_offloading.radio import refresh, start, stop, through
@@ -27,6 +27,7 @@ from fleetgym.envs.mec_offloading.types import (
     CLOCK,
     DEVICE,
     DIRTY,
+    DIRTY_DOWN,
     DOWN,
     ENDED,
     EVENTS_END,
@@ -114,7 +115,7 @@ def move(i: Int64, f: Float64, h: Int64, g: Float64) -> None:
     n, span, radio = i[N_DEVICES], 2 * i[N_DEVICES], i[AT_RADIO]
     i[POSITION] += 1
     locate(i, f, h, g)
-    i[DIRTY] = (1 << (2 * i[N_SERVERS])) - 1
+    i[DIRTY] = i[DIRTY_DOWN] = (1 << i[N_SERVERS]) - 1
     for r in range(span):
         cell = i[radio + R_CELL * span + r]
         cover = i[i[AT_DEVICES] + (r if r < n else r - n) * DEVICE + V_COVER]
@@ -126,7 +127,7 @@ def move(i: Int64, f: Float64, h: Int64, g: Float64) -> None:
         push(i, i[CLOCK] + i[RULE_MOVE], MOVE, 0)
 
 
-@inner
+@folded
 def look(i: Int64, table: int) -> None:
     """Writes what there is to see of the servers into one of the two tables of `AT_SEEN`."""
     m = i[N_SERVERS]
@@ -140,7 +141,7 @@ def look(i: Int64, table: int) -> None:
         i[at + S_FAILED] = i[row + P_DOWN]
 
 
-@inner
+@folded
 def pass_time(i: Int64, time: int) -> None:
     """Sets the clock. Servers report every `RULE_DELAY`, and that long a report is under way."""
     delay = i[RULE_DELAY]
@@ -157,7 +158,7 @@ def pass_time(i: Int64, time: int) -> None:
     i[CLOCK] = time
 
 
-@inner
+@folded
 def is_open(i: Int64, task: int, node: int) -> bool:
     """Whether a task may be placed at a node, as far as its device can see."""
     row = i[AT_TASKS] + task * TASK
@@ -177,7 +178,7 @@ def is_open(i: Int64, task: int, node: int) -> bool:
     return bool(i[at + S_FAILED] == 0 and i[at + S_MEMORY] >= need)
 
 
-@inner
+@folded
 def is_askable(i: Int64, task: int) -> bool:
     """Whether a task has anywhere to go; one that has not waits until it has."""
     node = -1
@@ -186,7 +187,7 @@ def is_askable(i: Int64, task: int) -> bool:
     return bool(node <= i[N_SERVERS])
 
 
-@inner
+@folded
 def ask(i: Int64) -> bool:
     """Chooses the task that each agent is asked about; False where nobody is."""
     if i[READY_COUNT] == 0:
@@ -207,7 +208,7 @@ def ask(i: Int64) -> bool:
     return found
 
 
-@inner
+@folded
 def next_event(i: Int64) -> tuple[int, int, int]:
     """Time, kind and index of the next event; NEVER where there is none."""
     time, kind, index = i[AIR_END], UP, i[AIR_RADIO]
@@ -221,14 +222,11 @@ def next_event(i: Int64) -> tuple[int, int, int]:
     return time, kind, index
 
 
-@inner
+@folded
 def happen(i: Int64, f: Float64, h: Int64, g: Float64, kind: int, index: int) -> None:
     """Carries out an event whose time has come."""
-    if kind == UP:
-        through(i, f, index)
-        return
-    if kind == DOWN:
-        through(i, f, i[N_DEVICES] + index)
+    if kind in (UP, DOWN):
+        through(i, f, index if kind == UP else i[N_DEVICES] + index)
         return
     i[EVENTS_FIRST] += 1
     if kind == ARRIVE:
@@ -246,7 +244,7 @@ def happen(i: Int64, f: Float64, h: Int64, g: Float64, kind: int, index: int) ->
     elif kind == BLOCK:
         i[BLOCK_DUE] = 0
         if i[ON_AIR] > 0:
-            i[DIRTY] = (1 << (2 * i[N_SERVERS])) - 1
+            i[DIRTY] = i[DIRTY_DOWN] = (1 << i[N_SERVERS]) - 1
             push(i, i[CLOCK] + i[RULE_BLOCK], BLOCK, 0)
             i[BLOCK_DUE] = 1
     elif kind == HEAR:
@@ -258,7 +256,7 @@ def happen(i: Int64, f: Float64, h: Int64, g: Float64, kind: int, index: int) ->
         start_tasks(i, f, i[N_DEVICES] + index)
 
 
-@inner
+@folded
 def settle(i: Int64, f: Float64) -> None:
     """Computes what the last changes mean for those who share cells and cores."""
     refresh(i, f)
@@ -266,27 +264,33 @@ def settle(i: Int64, f: Float64) -> None:
         share_cores(i, f)
 
 
-@inner
-def run(i: Int64, f: Float64, h: Int64, g: Float64) -> None:
-    """Goes on until somebody is to be asked, or the episode is over."""
-    while True:
-        if i[APPS_LEFT] == 0:
-            i[ENDED] = TERMINATED
-            break
+@folded
+def advance(i: Int64, f: Float64, h: Int64, g: Float64, until: int, asking: bool) -> bool:
+    """Goes on until a time, or until somebody is to be asked before it; whether somebody is."""
+    while i[APPS_LEFT] > 0 or not asking:
         settle(i, f)
         time, kind, index = next_event(i)
         if time > i[CLOCK]:
-            if i[CLOCK] < i[RULE_HORIZON] and ask(i):
-                return
-            if time > i[RULE_HORIZON] or i[CLOCK] >= i[RULE_HORIZON]:
-                pass_time(i, max(i[CLOCK], i[RULE_HORIZON]))
-                i[ENDED] = TRUNCATED
+            if asking and i[CLOCK] < until and ask(i):
+                return True
+            if time > until or (asking and i[CLOCK] >= until):
                 break
             pass_time(i, time)
         happen(i, f, h, g, kind, index)
+    return False
+
+
+@folded
+def run(i: Int64, f: Float64, h: Int64, g: Float64) -> None:
+    """Goes on until somebody is to be asked, or the episode is over."""
+    if advance(i, f, h, g, i[RULE_HORIZON], True):
+        return
     for agent in range(i[N_AGENTS]):
         i[i[AT_ASKED] + agent] = NOBODY
-    if i[ENDED] == TRUNCATED:
+    i[ENDED] = TERMINATED
+    if i[APPS_LEFT] > 0:
+        pass_time(i, max(i[CLOCK], i[RULE_HORIZON]))
+        i[ENDED] = TRUNCATED
         give_up(i)
 
 
@@ -302,12 +306,5 @@ def give_up(i: Int64) -> None:
 def elapse(i: Int64, f: Float64, h: Int64, g: Float64, duration: int) -> None:
     """Goes on for so long, whatever becomes ready meanwhile."""
     until = i[CLOCK] + duration
-    while True:
-        settle(i, f)
-        time, kind, index = next_event(i)
-        if time > until:
-            break
-        if time > i[CLOCK]:
-            pass_time(i, time)
-        happen(i, f, h, g, kind, index)
+    advance(i, f, h, g, until, False)
     pass_time(i, until)

@@ -22,7 +22,7 @@ def metrics_of(world: World, idle_w: Float64, max_w: Float64) -> dict[str, Float
     """
     head, apps = world.ints, world.i["apps"]
     clock = head[:, t.CLOCK]
-    there = apps[:, :, t.A_LEFT] + apps[:, :, t.A_FINISH] > 0
+    there = apps[:, :, t.A_TASKS_END] > 0
     finished = there & (apps[:, :, t.A_LEFT] == 0)
     end = np.where(finished, apps[:, :, t.A_FINISH], clock[:, None])
     took = np.where(there, end - apps[:, :, t.A_ARRIVAL], 0).astype(np.float64)

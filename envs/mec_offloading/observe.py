@@ -4,9 +4,10 @@ Rows of tasks are written when they change, the rest at each decision. What is s
 what their last report to arrive said.
 """
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.hardware.cpu import SHARES, dynamic_energy_j
 from fleetgym.envs.mec_offloading.machine import is_open
+from fleetgym.envs.mec_offloading.transfers import source_of
 from fleetgym.envs.mec_offloading.types import (
     A_ARRIVAL,
     A_DEADLINE,
@@ -21,7 +22,6 @@ from fleetgym.envs.mec_offloading.types import (
     AT_LEVELS,
     AT_PROCESSORS,
     AT_RADIO,
-    AT_READY,
     AT_ROUTE,
     AT_SEEN,
     AT_TASKS,
@@ -36,6 +36,7 @@ from fleetgym.envs.mec_offloading.types import (
     DEVICE,
     FA_BAND,
     FA_DEVICES,
+    FA_FETCH,
     FA_LINKS,
     FA_MEAN,
     FA_SPEED,
@@ -60,7 +61,6 @@ from fleetgym.envs.mec_offloading.types import (
     PROCESSOR,
     R_CELL,
     READY,
-    READY_COUNT,
     RULE_CONTINUOUS,
     RULE_DISTRIBUTED,
     S_BACKLOG,
@@ -87,6 +87,7 @@ from fleetgym.envs.mec_offloading.types import (
     USE,
     V_COVER,
     V_HEARD,
+    V_READY,
     V_SERVING,
     Float32,
     Float64,
@@ -98,7 +99,7 @@ from fleetgym.envs.mec_offloading.types import (
 MEGABYTE, SOME = 1e6, 4.0  # at which a squashed feature is a half
 
 
-@inner
+@folded
 def squash(x: float) -> float:
     """From 0 and up to between 0 and 1."""
     return x / (1.0 + x)
@@ -123,7 +124,7 @@ def write_task(i: Int64, f: Float64, task: int, row: Float32) -> None:
     row[3] = squash(children / SOME)
 
 
-@inner
+@folded
 def write_touched(i: Int64, f: Float64, tasks: Float32) -> None:
     """Writes the rows of tasks ``(U, N, F)`` that have changed."""
     for k in range(i[TOUCHED_COUNT]):
@@ -142,57 +143,71 @@ def write_touched(i: Int64, f: Float64, tasks: Float32) -> None:
     i[TOUCHED_COUNT] = 0
 
 
-@inner
-def fetch_ns(i: Int64, f: Float64, task: int, node: int, users: int) -> float:
-    """Nanoseconds until a task's inputs would be at a node, were links free and without fading.
+@folded
+def look_for_inputs(i: Int64, f: Float64, task: int) -> None:
+    """Finds what must go where before a task can run at each node, into ``FA_FETCH``.
+
+    Bytes that go by radio, and the longest way by wire, of what is made and not there.
+    """
+    row, m = i[AT_TASKS] + task * TASK, i[N_SERVERS]
+    device, nodes = i[AT_DEVICES] + i[row + T_DEVICE] * DEVICE, m + 1
+    serving, cover = i[device + V_SERVING], i[device + V_COVER]
+    radio = i[FA_FETCH] + 1
+    wire = radio + nodes + 1
+    for node in range(HOME, nodes):
+        f[radio + node] = f[wire + node] = 0.0
+    for k in range(i[row + T_IN], i[row + T_IN_END]):
+        number = i[i[AT_USES] + i[i[AT_INPUTS] + k] * USE + U_DATA]
+        data = i[AT_DATA] + number * DATUM
+        there, size = i[data + D_WHERE], i[data + D_BYTES]
+        if there == 0:
+            continue
+        wired = there >> 1 != 0
+        for node in range(HOME, nodes):
+            if (there >> (node + 1)) & 1:
+                continue
+            start, end = NOBODY, node
+            if wired:
+                start = source_of(i, number, node)
+            elif serving != NOBODY:
+                start = node if node < m and (cover >> node) & 1 else serving
+            if node == HOME:
+                end = max(0, serving)
+            if node == HOME or not wired:
+                f[radio + node] += size
+            if start not in (NOBODY, end):
+                link = start * nodes + end
+                rate, spent = f[i[FA_LINKS] + link], float(i[i[AT_ROUTE] + link])
+                if rate > 0.0:
+                    spent = i[i[AT_DELAY] + link] + 8 * size / rate
+                f[wire + node] = max(f[wire + node], spent)
+
+
+@folded
+def fetch_ns(i: Int64, f: Float64, u: int, node: int, users: int) -> float:
+    """Nanoseconds until inputs would be at a node, were links free and without fading.
 
     Args:
-        i: the world.
+        i: the world, `look_for_inputs` done.
         f: its floats.
-        task: which.
+        u: the device.
         node: where.
         users: of the cell besides the device.
     """
-    row, m = i[AT_TASKS] + task * TASK, i[N_SERVERS]
-    u, nodes, bit = i[row + T_DEVICE], m + 1, node + 1
-    device = i[AT_DEVICES] + u * DEVICE
-    serving = i[device + V_SERVING]
-    cell = serving
+    m, device = i[N_SERVERS], i[AT_DEVICES] + u * DEVICE
+    cell = i[device + V_SERVING]
     if 0 <= node < m and (i[device + V_COVER] >> node) & 1:
         cell = node
-    by_radio, by_wire = 0, 0.0
-    for k in range(i[row + T_IN], i[row + T_IN_END]):
-        use = i[i[AT_INPUTS] + k]
-        data = i[AT_DATA] + i[i[AT_USES] + use * USE + U_DATA] * DATUM
-        there = i[data + D_WHERE]
-        if (there >> bit) & 1:
-            continue
-        size = i[data + D_BYTES]
-        start, end = cell, node
-        if there >> 1 == 0:
-            by_radio += size
-        else:
-            start = 0
-            while (there >> (start + 1)) & 1 == 0:
-                start += 1
-            if node == HOME:
-                by_radio += size
-                end = max(0, serving)
-        if start != end:
-            link = start * nodes + end
-            rate = f[i[FA_LINKS] + link]
-            spent = (
-                i[i[AT_ROUTE] + link] if rate == 0.0 else i[i[AT_DELAY] + link] + 8 * size / rate
-            )
-            by_wire = max(by_wire, spent)
-    if by_radio == 0 or cell == NOBODY:
+    at = i[FA_FETCH] + 1 + node
+    size, by_wire = f[at], f[at + m + 2]
+    if size == 0.0 or cell == NOBODY:
         return by_wire
     way = 1 if node == HOME else 0
     mean = f[i[FA_MEAN] + (way * i[N_DEVICES] + u) * m + cell] * f[i[FA_BAND] + cell]
-    return float(by_wire + by_radio * (8e9 * (1 + users)) / max(mean, 1e-6))
+    return float(by_wire + size * (8e9 * (1 + users)) / max(mean, 1e-6))
 
 
-@inner
+@folded
 def write_places(i: Int64, f: Float64, task: int, rows: Float32, mask: Int8, first: int) -> None:
     """The features of every place for a task, and which are legal.
 
@@ -211,7 +226,8 @@ def write_places(i: Int64, f: Float64, task: int, rows: Float32, mask: Int8, fir
     energy_unit = dynamic_energy_j(cycles, speed, SHARES, f[floats + FD_KAPPA])
     energy_unit = max(energy_unit, 1e-12)
     covered = i[i[AT_DEVICES] + u * DEVICE + V_SERVING] != NOBODY
-    home_fetch = fetch_ns(i, f, task, HOME, 0)
+    look_for_inputs(i, f, task)
+    home_fetch = fetch_ns(i, f, u, HOME, 0)
     for k in range(levels + m + 1):
         node = k - levels if k >= levels else HOME
         p = n + node if node >= 0 else u
@@ -231,7 +247,7 @@ def write_places(i: Int64, f: Float64, task: int, rows: Float32, mask: Int8, fir
             else:
                 backlog, free = 0, i[at + P_CAPACITY]
             if covered:
-                fetch = fetch_ns(i, f, task, node, users)
+                fetch = fetch_ns(i, f, u, node, users)
             joules = f[floats + FD_POWER] * fetch * 1e-9
         wait = backlog / i[at + P_CORES]
         out = rows[k]
@@ -248,7 +264,7 @@ def write_places(i: Int64, f: Float64, task: int, rows: Float32, mask: Int8, fir
         mask[first + k] = legal
 
 
-@inner
+@folded
 def write_progress(i: Int64, task: int, u: int, row: Float32) -> None:
     """Where a device stands; ``task`` is the one asked about, or NOBODY."""
     radio, span = i[AT_RADIO] + R_CELL * 2 * i[N_DEVICES], i[N_DEVICES]
@@ -257,23 +273,20 @@ def write_progress(i: Int64, task: int, u: int, row: Float32) -> None:
         app = i[AT_APPS] + i[i[AT_TASKS] + task * TASK + T_APP] * APP
         spent = float(i[CLOCK] - i[app + A_ARRIVAL])
         row[0] = spent / max(1.0, spent + (i[app + A_DEADLINE] - i[app + A_ARRIVAL]))
-        ready = 0
-        for k in range(i[AT_READY], i[AT_READY] + i[READY_COUNT]):
-            ready += i[i[AT_TASKS] + i[k] * TASK + T_DEVICE] == u
-        row[1] = squash(ready / SOME)
+        row[1] = squash(i[i[AT_DEVICES] + u * DEVICE + V_READY] / SOME)
     row[2] = i[radio + u] != NOBODY
     row[3] = i[radio + span + u] != NOBODY
     row[4] = i[i[AT_DEVICES] + u * DEVICE + V_SERVING] != NOBODY
 
 
-@inner
+@folded
 def mark(i: Int64, task: int, tasks: Float32, asked: bool) -> None:
     """Sets or clears the mark of a task that is asked about."""
     at = i[AT_TASKS] + task * TASK
     tasks[i[at + T_DEVICE], i[at + T_SLOT], G_ASKED] = asked
 
 
-@inner
+@folded
 def unmark(i: Int64, shown: Shown, b: int) -> None:
     """Clears the marks of the tasks that were asked about."""
     for agent in range(i[N_AGENTS]):
@@ -282,7 +295,7 @@ def unmark(i: Int64, shown: Shown, b: int) -> None:
             mark(i, task, shown.tasks[b], False)
 
 
-@inner
+@folded
 def write_view(i: Int64, f: Float64, shown: Shown, b: int) -> None:
     """Writes the observation and the mask of a world."""
     write_touched(i, f, shown.tasks[b])

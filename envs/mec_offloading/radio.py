@@ -6,7 +6,7 @@ computed anew only when its number of users, its fading or its gains have change
 
 import math
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.hardware.cpu import SHARES
 from fleetgym.envs.hardware.radio import fade, shared_rate
 from fleetgym.envs.mec_offloading.events import push
@@ -27,6 +27,7 @@ from fleetgym.envs.mec_offloading.types import (
     DATUM,
     DEVICE,
     DIRTY,
+    DIRTY_DOWN,
     FA_APPS,
     FA_BAND,
     FA_DEVICES,
@@ -73,7 +74,7 @@ from fleetgym.envs.mec_offloading.types import (
 LEAST_RATE = 1e-9  # bits per ns: a radio that hears nothing still ends
 
 
-@inner
+@folded
 def bits_of(i: Int64, use: int) -> float:
     """The size of what a use's flight carries."""
     at = i[AT_USES] + use * USE
@@ -96,7 +97,7 @@ def enqueue(i: Int64, f: Float64, r: int, use: int) -> None:
     start(i, f, r)
 
 
-@inner
+@folded
 def cell_for(i: Int64, r: int, use: int) -> int:
     """The cell over which a flight would go, or NOBODY.
 
@@ -136,7 +137,7 @@ def start(i: Int64, f: Float64, r: int) -> None:
         f[i[FA_RADIO] + r] = bits_of(i, use)
         f[i[FA_RADIO] + span + r] = 0.0
         i[i[AT_CELLS] + way * i[N_SERVERS] + cell] += 1
-        i[DIRTY] |= 1 << (way * i[N_SERVERS] + cell)
+        i[DIRTY + way] |= 1 << cell
         i[ON_AIR] += 1
         block = i[RULE_BLOCK]
         if block > 0 and i[BLOCK_DUE] == 0:
@@ -144,7 +145,7 @@ def start(i: Int64, f: Float64, r: int) -> None:
             i[BLOCK_DUE] = 1
 
 
-@inner
+@folded
 def stop(i: Int64, f: Float64, r: int) -> None:
     """Takes a radio's flight off the air, and charges what an uplink has radiated."""
     n, span, radio = i[N_DEVICES], 2 * i[N_DEVICES], i[AT_RADIO]
@@ -162,7 +163,7 @@ def stop(i: Int64, f: Float64, r: int) -> None:
     i[radio + R_CELL * span + r] = NOBODY
     i[radio + R_END * span + r] = NEVER
     i[i[AT_CELLS] + way * i[N_SERVERS] + cell] -= 1
-    i[DIRTY] |= 1 << (way * i[N_SERVERS] + cell)
+    i[DIRTY + way] |= 1 << cell
     i[ON_AIR] -= 1
 
 
@@ -185,7 +186,7 @@ def through(i: Int64, f: Float64, r: int) -> None:
     start(i, f, r)
 
 
-@inner
+@folded
 def rate_of(i: Int64, f: Float64, way: int, device: int, cell: int, use: int) -> float:
     """Bits per ns of a radio on the air, with its cell's users and fading as they are."""
     n, m = i[N_DEVICES], i[N_SERVERS]
@@ -199,13 +200,13 @@ def rate_of(i: Int64, f: Float64, way: int, device: int, cell: int, use: int) ->
     return max(shared_rate(f[i[FA_BAND] + cell], users, snr), LEAST_RATE)
 
 
-@inner
+@folded
 def refresh(i: Int64, f: Float64) -> None:
     """Computes the rates of the cells that have changed, and which flight is through first."""
-    dirty, clock = i[DIRTY], i[CLOCK]
-    if dirty == 0:
+    dirty_up, dirty_down, clock = i[DIRTY], i[DIRTY_DOWN], i[CLOCK]
+    if dirty_up | dirty_down == 0:
         return
-    n, m, span = i[N_DEVICES], i[N_SERVERS], 2 * i[N_DEVICES]
+    n, span = i[N_DEVICES], 2 * i[N_DEVICES]
     ends, cells = i[AT_RADIO] + R_END * span, i[AT_RADIO] + R_CELL * span
     since, heads = i[AT_RADIO] + R_SINCE * span, i[AT_RADIO] + R_HEAD * span
     left, rates = i[FA_RADIO], i[FA_RADIO] + span
@@ -216,7 +217,7 @@ def refresh(i: Int64, f: Float64) -> None:
             continue
         way = 0 if r < n else 1
         end = i[ends + r]
-        if (dirty >> (way * m + cell)) & 1:
+        if ((dirty_down if way else dirty_up) >> cell) & 1:
             bits = f[left + r] - f[rates + r] * (clock - i[since + r])
             rate = rate_of(i, f, way, r - way * n, cell, i[heads + r])
             end = clock + min(math.ceil(max(bits, 0.0) / rate), NEVER // 4)
@@ -227,4 +228,4 @@ def refresh(i: Int64, f: Float64) -> None:
         if end < first:
             first, which = end, r
     i[AIR_END], i[AIR_RADIO] = first, which
-    i[DIRTY] = 0
+    i[DIRTY] = i[DIRTY_DOWN] = 0

@@ -190,7 +190,6 @@ class MECOffloadingScenario(Scenario, Programs, Edge, Handhelds):
             "interarrival_s",
             "wire_ms",
             "cloud_ms",
-            "failures",
             "kappa_e27",
             "radio_ms",
             "speed_m_s",
@@ -201,6 +200,7 @@ class MECOffloadingScenario(Scenario, Programs, Edge, Handhelds):
             "illegal_penalty",
         ):
             self._require(0 <= getattr(self, field) <= 1e7, field, "from 0 to 1e7")
+        self._require(0 <= self.failures <= 1000, "failures", "from 0 to 1000")
         self._check_together()
 
     def _check_together(self) -> None:

@@ -223,6 +223,8 @@ class MECOffloadingSimulator(Simulator):
         """Nothing arrives or fails any more, devices stand, and fading is drawn anew."""
         write_rules(self.world.ints, self.scenario)
         kernels.forget(self.world.ints)
+        for table in (*self.world.h.values(), *self.world.g.values()):
+            table[:] = 0
         kernels.show(self.world.ints, self.world.floats, self.shown)
 
     def fork(self, world: int, k: int, scenario: Scenario | None = None) -> Self:

@@ -1,6 +1,6 @@
 """The life of a task: it appears, is ready, is placed, finishes, and its device learns of it."""
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.core.status import DONE as CARRIED_OUT
 from fleetgym.envs.core.status import STALE
 from fleetgym.envs.hardware.cpu import dynamic_energy_j, execution_ns
@@ -9,6 +9,7 @@ from fleetgym.envs.mec_offloading.compute import (
     processor_of,
     start_tasks,
     unqueue_task,
+    work_done,
 )
 from fleetgym.envs.mec_offloading.events import drop, push
 from fleetgym.envs.mec_offloading.transfers import complete, make, progress, send
@@ -108,12 +109,14 @@ from fleetgym.envs.mec_offloading.types import (
     U_TASK,
     USE,
     V_ACTIVE,
+    V_READY,
+    V_SERVING,
     Float64,
     Int64,
 )
 
 
-@inner
+@folded
 def touch(i: Int64, task: int) -> None:
     """Notes that the task's row of the observation has changed."""
     at = i[AT_TASKS] + task * TASK + T_TOUCHED
@@ -123,7 +126,7 @@ def touch(i: Int64, task: int) -> None:
         i[TOUCHED_COUNT] += 1
 
 
-@inner
+@folded
 def make_ready(i: Int64, task: int) -> None:
     """Enters a task among those to be decided; the list is sorted, the next one last."""
     row = i[AT_TASKS] + task * TASK
@@ -135,13 +138,15 @@ def make_ready(i: Int64, task: int) -> None:
         k -= 1
     i[k] = task
     i[READY_COUNT] += 1
+    i[i[AT_DEVICES] + i[row + T_DEVICE] * DEVICE + V_READY] += 1
 
 
-@inner
+@folded
 def unready(i: Int64, task: int) -> None:
     """Takes a task out of the list of those to be decided."""
     k = i[AT_READY] + i[READY_COUNT] - 1
     i[READY_COUNT] -= 1
+    i[i[AT_DEVICES] + i[i[AT_TASKS] + task * TASK + T_DEVICE] * DEVICE + V_READY] -= 1
     moved = i[k]
     while moved != task:
         k -= 1
@@ -194,9 +199,14 @@ def place(i: Int64, f: Float64, task: int, node: int, frequency: int, power: int
     """Carries out a decision: reserves memory, sends for the inputs, queues when all are there.
 
     Returns:
-        DONE, or STALE where the server has failed or is full, which the device could not see.
+        DONE, or STALE where the device has lost all cells since it was asked, or the server has
+        failed or is full, which the device could not see.
     """
     row, devices = i[AT_TASKS] + task * TASK, i[N_DEVICES]
+    device = i[AT_DEVICES] + i[row + T_DEVICE] * DEVICE
+    if node != HOME and i[device + V_SERVING] == NOBODY:
+        i[STALES] += 1
+        return STALE
     p = i[row + T_DEVICE] if node == HOME else devices + node
     at, need = i[AT_PROCESSORS] + p * PROCESSOR, i[row + T_MEMORY]
     if node != HOME and not i[RULE_PLANNED] and (i[at + P_DOWN] or i[at + P_MEMORY] < need):
@@ -265,7 +275,7 @@ def finish(i: Int64, f: Float64, task: int) -> None:
     start_tasks(i, f, p)
 
 
-@inner
+@folded
 def know(i: Int64, task: int) -> None:
     """The device learns that a task has finished: children without other parents are ready."""
     row = i[AT_TASKS] + task * TASK
@@ -304,6 +314,7 @@ def fail(i: Int64, f: Float64, server: int) -> None:
             unqueue_task(i, p, task)
         elif state == RUNNING:
             drop(i, FINISH, task)
+            i[at + P_BUSY] += work_done(i, f, p, task)
             i[at + P_FREE] += 1
             i[at + P_RUNNING] -= 1
         i[at + P_DIRTY] = 1

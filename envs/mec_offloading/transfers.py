@@ -6,7 +6,7 @@ at a time in the order in which they come. Data is never sent to where it is, or
 
 import math
 
-from fleetgym.envs.core.jit import inner
+from fleetgym.envs.core.jit import folded, inner
 from fleetgym.envs.mec_offloading.compute import enqueue_task, processor_of, start_tasks
 from fleetgym.envs.mec_offloading.events import push
 from fleetgym.envs.mec_offloading.radio import bits_of, enqueue
@@ -144,7 +144,7 @@ def forward(i: Int64, f: Float64, use: int) -> None:
     push(i, taken + i[i[AT_DELAY] + link], ARRIVE, use)
 
 
-@inner
+@folded
 def arrive(i: Int64, f: Float64, use: int) -> None:
     """A flight has reached a node: it lands there, or goes on."""
     at = i[AT_USES] + use * USE
@@ -176,7 +176,7 @@ def land(i: Int64, f: Float64, data: int, node: int) -> None:
             send(i, f, use, i[at + T_NODE])
 
 
-@inner
+@folded
 def receive(i: Int64, f: Float64, task: int) -> None:
     """A placed task has one more of its inputs."""
     i[i[AT_TASKS] + task * TASK + T_MISSING] -= 1
@@ -184,7 +184,7 @@ def receive(i: Int64, f: Float64, task: int) -> None:
         complete(i, f, task)
 
 
-@inner
+@folded
 def complete(i: Int64, f: Float64, task: int) -> None:
     """A placed task has all its inputs: it queues for a core."""
     p = processor_of(i, task)
@@ -194,7 +194,7 @@ def complete(i: Int64, f: Float64, task: int) -> None:
     start_tasks(i, f, p)
 
 
-@inner
+@folded
 def make(i: Int64, f: Float64, data: int, node: int) -> None:
     """Data comes into being at a node; data without bytes is everywhere at once."""
     row = i[AT_DATA] + data * DATUM
@@ -215,7 +215,7 @@ def make(i: Int64, f: Float64, data: int, node: int) -> None:
             send(i, f, use, target)
 
 
-@inner
+@folded
 def progress(i: Int64, f: Float64, app: int) -> None:
     """An application needs one task, or one result, less; without any left it has finished."""
     at = i[AT_APPS] + app * APP

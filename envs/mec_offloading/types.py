@@ -26,26 +26,28 @@ HOME = -1  # node: the device itself
 NOBODY = -1
 RESULT, MESSAGE = -1, -2  # in place of the task of a use
 EVERYWHERE = -1  # D_WHERE with every bit set
-MAX_SERVERS = 30  # a set of nodes, or of cells both ways, is the bits of an integer
+MAX_SERVERS = 60  # a set of nodes is the bits of an integer
 
 # States of a task. REFUSED: by a server that is full or has failed, which its device cannot know.
 ABSENT, BLOCKED, READY, PLACED, QUEUED, RUNNING, DONE, REFUSED = range(8)
 
-# Columns of Tables.tasks.
+# Columns of Tables.tasks. A row is three lines of cache: what a finished parent asks of its
+# children, what a processor needs, and the rest.
 (
     T_STATE,
     T_NODE,  # where it is placed
-    T_DEVICE,
-    T_APP,
-    T_SLOT,  # its number among its device's tasks
-    T_MEMORY,  # bytes
     T_WAITING,  # inputs whose making is not known of yet
+    T_KNOWN,  # 1 once its device knows that it has finished
+    T_TOUCHED,  # 1 where its row of the observation must be written anew, 2 with what never changes
+    T_DEVICE,
+    T_SLOT,  # its number among its device's tasks
+    T_KEY,  # the least is asked first
     T_MISSING,  # inputs that are not at its node
     T_NEXT,  # in the processor's queue
     T_EXEC,  # ns, at its node
     T_START,  # ns
     T_END,  # ns
-    T_KEY,  # the least is asked first
+    T_MEMORY,  # bytes
     T_IN,  # first and one past the last of its entries in Tables.inputs
     T_IN_END,
     T_OUT,  # first and one past the last of the data that it makes
@@ -53,10 +55,9 @@ ABSENT, BLOCKED, READY, PLACED, QUEUED, RUNNING, DONE, REFUSED = range(8)
     T_CYCLES,
     T_FREQUENCY,  # in parts of SHARES
     T_POWER,  # of the transmitter, likewise
-    T_KNOWN,  # 1 once its device knows that it has finished
-    T_TOUCHED,  # 1 where its row of the observation must be written anew, 2 with what never changes
-    TASK,
-) = range(23)
+    T_APP,
+) = range(22)
+TASK = 24  # columns, two of them spare
 
 # Columns of Tables.data.
 (
@@ -80,8 +81,8 @@ ABSENT, BLOCKED, READY, PLACED, QUEUED, RUNNING, DONE, REFUSED = range(8)
     U_NEXT,  # in the radio's queue
     U_POWER,  # of the transmitter, in parts of SHARES
     U_BUSY,  # 1 while its flight, or its message, is under way
-    USE,
-) = range(8)
+) = range(7)
+USE = 8  # columns, one of them spare
 
 # Columns of Tables.apps.
 (
@@ -106,8 +107,9 @@ ABSENT, BLOCKED, READY, PLACED, QUEUED, RUNNING, DONE, REFUSED = range(8)
     V_MISSES,  # applications that finished late, or not at all
     V_ACTIVE,  # applications that have arrived and not finished
     V_HEARD,  # symbol of its last message that the others have
+    V_READY,  # tasks that are to be decided
     DEVICE,
-) = range(6)
+) = range(7)
 
 # Columns of Tables.processors: devices, then servers, then the cloud.
 (
@@ -123,8 +125,8 @@ ABSENT, BLOCKED, READY, PLACED, QUEUED, RUNNING, DONE, REFUSED = range(8)
     P_RUNNING,  # tasks
     P_SINCE,  # ns; of processor sharing: since when P's rate holds
     P_DIRTY,  # 1 where that rate must be computed anew
-    PROCESSOR,
-) = range(13)
+) = range(12)
+PROCESSOR = 16  # columns, four of them spare
 UNLIMITED = 2**40  # cores of the cloud; bytes are 2**60
 UNLIMITED_BYTES = 2**60
 
@@ -189,6 +191,7 @@ S_MEMORY, S_BACKLOG, S_UP, S_DOWN, S_FAILED, SEEN = range(6)
     FA_MEAN,  # (2, U, M) bits/s per Hz without fading
     FA_APPS,  # (A, 2) 1 / T_ref in 1/ns, 1 / E_ref in 1/J
     FA_PAID,  # (U, 3) costs up to the last decision
+    FA_FETCH,  # (2, M + 2) of the task asked about: bytes by radio, ns by wire, to each node
     N_TASKS,
     N_DATA,
     N_USES,  # without the messages
@@ -219,7 +222,8 @@ S_MEMORY, S_BACKLOG, S_UP, S_DOWN, S_FAILED, SEEN = range(6)
     READY_COUNT,
     TOUCHED_COUNT,
     BLOCK_DUE,  # 1 where an event stands for the end of the fading block
-    DIRTY,  # set of cells whose rates must be computed anew: M uplinks, then M downlinks
+    DIRTY,  # set of cells whose uplinks' rates must be computed anew
+    DIRTY_DOWN,  # likewise of their downlinks
     ON_AIR,  # radios at work
     AIR_END,  # ns when the first of their flights is through
     AIR_RADIO,  # whose that is
@@ -237,7 +241,7 @@ S_MEMORY, S_BACKLOG, S_UP, S_DOWN, S_FAILED, SEEN = range(6)
     FLIGHTS,
     SENT_BYTES,  # by radio, uplinks
     HEAD,
-) = range(78)
+) = range(80)
 TERMINATED, TRUNCATED = 1, 2
 
 # The row of what is hidden: where its tables begin. The first five are shaped as those above, and

@@ -63,12 +63,15 @@ def workload_of(
 
     Raises:
         TraceError: a part is malformed.
+        WorkloadError: a failure is.
     """
     network.validate()
     devices.validate()
     applications.validate(devices.num_devices)
-    joined = "".join(graph.digest for graph in applications.graphs)
     none = np.zeros((0, 3), np.int64)
+    away = none if failures is None else failures
+    _check_failures(away, network.num_servers)
+    joined = "".join(graph.digest for graph in applications.graphs)
     return MECWorkload(
         name=name,
         seed=seed,
@@ -77,8 +80,24 @@ def workload_of(
         applications=applications,
         graphs=np.frombuffer(sha256(joined.encode()).digest(), np.uint8),
         channel=np.array([channel], np.int64),
-        failures=none if failures is None else failures,
+        failures=away,
     )
+
+
+def _check_failures(failures: Int64, servers: int) -> None:
+    """Raises WorkloadError for a failure of no server, without length, or while it is away."""
+    if failures.ndim != 2 or failures.shape[1] != 3:
+        raise WorkloadError(f"failures have shape {failures.shape}, not (F, 3)")
+    back = np.zeros(servers, np.int64)
+    for server, start, end in failures[np.argsort(failures[:, 1], kind="stable")].tolist():
+        if not 0 <= server < servers:
+            raise WorkloadError(f"server {server} fails, there are 0 to {servers - 1}")
+        if not back[server] <= start < end:
+            raise WorkloadError(
+                f"server {server} fails from {start} to {end} ns and is away until {back[server]}: "
+                "a failure must have a length, and begin at 0 or when the one before has ended"
+            )
+        back[server] = end
 
 
 class MECSource:
@@ -88,7 +107,7 @@ class MECSource:
         name: of the source.
         make: the workload of a name, a seed and a generator seeded with it.
         capacity: devices and servers exactly; at most so many tasks, tasks of a device, data,
-            uses with results, applications and positions.
+            uses with results, applications, positions and failures.
         split: "test" seeds are odd numbers, others even: they share none.
     """
 
@@ -208,6 +227,7 @@ def capacity_of(
         "uses": apps * uses,
         "apps": apps,
         "positions": steps_of(scenario),
+        "failures": most_failures(scenario),
     }
 
 
@@ -273,9 +293,14 @@ def applications_of(
     )
 
 
+def most_failures(scenario: MECOffloadingScenario) -> int:
+    """Room for failures, of a number of which the mean is ``failures``."""
+    return round(4 * scenario.failures) + 16 if scenario.failures else 0
+
+
 def failures_of(scenario: MECOffloadingScenario, rng: np.random.Generator) -> Int64:
     """Servers that fail in the time that the applications take all-local, those of one disjoint."""
-    count = int(rng.poisson(scenario.failures)) if scenario.failures else 0
+    count = min(int(rng.poisson(scenario.failures)), most_failures(scenario))
     span = scenario.tasks * scenario.mcycles / 1e3 / scenario.device_ghz_low * 1e9
     span += (scenario.apps - 1) * scenario.interarrival_s * 1e9
     away = round(scenario.failure_s * 1e9)

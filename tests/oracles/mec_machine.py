@@ -279,6 +279,9 @@ class Machine:
     def place(self, task, node, share=256, power=256):
         there = self.devices[task.device] if node == HOME else self.nodes[node]
         planned = self.scenario.planned
+        if node != HOME and self.serving(task.device) is None:
+            self.stales += 1
+            return False
         if node != HOME and not planned and (there.down or there.free < task.memory):
             self.stales += 1
             if self.delay:
@@ -628,6 +631,18 @@ class Machine:
                     return
                 self.pass_time(event[0])
             self.happen(event)
+
+    def elapse(self, duration):
+        """What happens while a policy thinks; nobody is asked meanwhile."""
+        until = self.clock + duration
+        while True:
+            self.settle()
+            event = min(self.events(), key=lambda event: event[:3], default=(math.inf,))
+            if event[0] > until:
+                break
+            self.pass_time(event[0])
+            self.happen(event)
+        self.pass_time(until)
 
     def cost(self, u):
         """Time over T_ref, energy over E_ref, misses of a device so far."""

@@ -37,6 +37,7 @@ def capacity_of(workload):
         "uses": sum(len(graph.use_data) + int(graph.data_result.sum()) for graph in graphs),
         "apps": len(graphs),
         "positions": len(workload.devices.track),
+        "failures": len(workload.failures),
     }
 
 
