@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,9 +138,9 @@ def _padded(numbers: int) -> int:
     return -(-numbers // LINE) * LINE
 
 
-def _aligned(b: int, numbers: int, dtype: type) -> NDArray[np.generic]:
+def _aligned(b: int, numbers: int, dtype: type) -> NDArray[Any]:
     """Zeros ``(b, numbers)`` that begin at a line of cache."""
-    room = np.zeros(b * numbers + LINE, dtype)
+    room: NDArray[Any] = np.zeros(b * numbers + LINE, dtype)
     first = -(room.ctypes.data // room.itemsize) % LINE
     return room[first : first + b * numbers].reshape(b, numbers)
 

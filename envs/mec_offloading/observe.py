@@ -201,7 +201,7 @@ def fetch_ns(i: Int64, f: Float64, u: int, node: int, users: int) -> float:
     at = i[FA_FETCH] + 1 + node
     size, by_wire = f[at], f[at + m + 2]
     if size == 0.0 or cell == NOBODY:
-        return by_wire
+        return float(by_wire)
     way = 1 if node == HOME else 0
     mean = f[i[FA_MEAN] + (way * i[N_DEVICES] + u) * m + cell] * f[i[FA_BAND] + cell]
     return float(by_wire + size * (8e9 * (1 + users)) / max(mean, 1e-6))
